@@ -1,0 +1,1 @@
+"""Speed of jaxgen beside other libraries, whose packages are the extra `bench`."""

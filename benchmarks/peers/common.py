@@ -1,0 +1,86 @@
+"""What every contestant shares: the two workloads, the data and the shape of a program."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+Workload = Literal["mlp", "conv"]
+
+BATCH_SIZE = 128
+LEARNING_RATE = 1e-3
+SEED = 0
+NUM_IMAGES = 12_800
+IMAGE_SIZE = 28
+
+MLP_HIDDEN = 400
+MLP_LATENT = 20
+CONV_FEATURES = (32, 64)
+CONV_KERNEL = 4
+CONV_LATENT = 16
+CONV_SPATIAL = IMAGE_SIZE // 4
+CONV_FLAT = CONV_SPATIAL * CONV_SPATIAL * CONV_FEATURES[-1]
+
+
+class Window(NamedTuple):
+    """What was measured over some steps.
+
+    Attributes:
+        steps: training steps that were timed.
+        seconds: time they took, to the end of the last one.
+        loss: nats per image at the end.
+    """
+
+    steps: int
+    seconds: float
+    loss: float
+
+
+class Program(NamedTuple):
+    """A contestant that is ready to train.
+
+    Attributes:
+        num_parameters: trained scalars in both networks together.
+        step_multiple: `run` does a multiple of this many steps.
+        run: trains for a number of steps and measures.
+    """
+
+    num_parameters: int
+    step_multiple: int
+    run: Callable[[int], Window]
+
+
+def timed(train: Callable[[int], float]) -> Callable[[int], Window]:
+    """Measures a function that trains for a number of steps and returns the last loss."""
+
+    def run(num_steps: int) -> Window:
+        start = time.perf_counter()
+        loss = train(num_steps)
+        return Window(num_steps, time.perf_counter() - start, loss)
+
+    return run
+
+
+def images() -> np.ndarray:
+    """Synthetic binary images: random 7x7 patterns of 4x4 pixels a cell, 2 % of the pixels flipped.
+
+    Returns:
+        uint8 `[12800, 28, 28, 1]`, values 0 and 1, the same in every process.
+    """
+    generator = np.random.default_rng(SEED)
+    cells = generator.integers(0, 2, (NUM_IMAGES, 7, 7), dtype=np.uint8)
+    pixels = cells.repeat(4, axis=1).repeat(4, axis=2)
+    flipped = generator.random(pixels.shape, dtype=np.float32) < 0.02
+    return (pixels ^ flipped)[..., None]
+
+
+def batch_rows() -> Iterator[np.ndarray]:
+    """Rows of the data for one step after another: a fresh permutation each epoch.
+
+    Yields:
+        int64 `[128]`, values 0 to 12799.
+    """
+    generator = np.random.default_rng(SEED)
+    while True:
+        yield from generator.permutation(NUM_IMAGES).reshape(-1, BATCH_SIZE)

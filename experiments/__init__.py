@@ -1,0 +1,1 @@
+"""Experiment scripts: one a method, and `sample` and `evaluate` for any run."""

@@ -1,0 +1,114 @@
+"""What every experiment's command line and `config.json` have in common."""
+
+import contextlib
+import dataclasses
+import sys
+import typing
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import tyro
+
+from jaxgen.data.dataset import Dataset
+from jaxgen.data.load import load
+
+Settings = TypeVar("Settings")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """Which images to learn from."""
+
+    dataset: str = "digits"
+    """digits (needs no download), folder:PATH (a folder of images), or the name of a TFDS image data set."""
+    data_dir: str | None = None
+    """Where TFDS data sets lie; by default ~/tensorflow_datasets."""
+    image_size: tuple[int, int] | None = None
+    """Height and width to resize and crop to; by default the images' own."""
+    levels: int | None = None
+    """Number of pixel values; by default 2 if no pixel exceeds 1, else 256."""
+
+    def load(self) -> Dataset:
+        """Loads the data set."""
+        return load(
+            self.dataset, data_dir=self.data_dir, image_size=self.image_size, levels=self.levels
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """How long and how fast to train."""
+
+    steps: int = 5000
+    """Number of training steps; a finished run goes on if you raise it."""
+    batch_size: int = 128
+    """Examples in a step, over all devices."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    ema_decay: float = 0.999
+    """Decay of the averaged parameters used for sampling and evaluation; 0 uses the last ones."""
+    seed: int = 0
+    """Of the parameters, the order of the examples and all noise."""
+    steps_per_call: int = 100
+    """Steps in one dispatch to the device, and behind each row of metrics."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """What of a data set a model must know; kept in `config.json` so that sampling needs no data."""
+
+    shape: tuple[int, ...]
+    levels: int
+    class_names: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "DataInfo":
+        """Describes a data set of images.
+
+        Raises:
+            ValueError: if its examples are not images.
+        """
+        if len(dataset.shape) != 3 or dataset.levels is None:
+            raise ValueError(
+                f"dataset: {dataset.name} has examples of shape {dataset.shape}; this experiment needs images (H, W, C)"
+            )
+        return cls(dataset.shape, dataset.levels, dataset.class_names)
+
+
+def parse(settings_class: type[Settings], description: str | None) -> Settings:
+    """Reads settings from the command line; on errors it prints them and exits with 2."""
+    return tyro.cli(settings_class, description=description, config=(tyro.conf.OmitArgPrefixes,))
+
+
+def from_json(cls: type[Settings], values: dict[str, Any]) -> Settings:
+    """Builds a settings dataclass from what `dataclasses.asdict` and JSON made of it.
+
+    Raises:
+        ValueError: if a setting is missing or unknown.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if fields != set(values):
+        raise ValueError(
+            f"the run's settings do not fit this version of {cls.__name__}: "
+            f"missing {sorted(fields - set(values))}, unknown {sorted(set(values) - fields)}"
+        )
+    return cls(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_json(hint, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+@contextlib.contextmanager
+def errors_exit(code: int, *kinds: type[Exception]) -> Iterator[None]:
+    """Turns errors that the user can mend into one message and an exit code."""
+    try:
+        yield
+    except kinds as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(code)

@@ -1,0 +1,36 @@
+"""The 8x8 handwritten digits inside scikit-learn: no download, no file."""
+
+import numpy as np
+
+from jaxgen.data.dataset import ArraySplit, Dataset
+
+NUM_TRAIN = 1400
+LEVELS = 17
+# The split of the published floors: with uniform noise the test images take 3.406
+# (diagonal) and 2.968 (full) bits/dim under a fitted Gaussian, 2.660 under 20 diagonal ones.
+SPLIT_SEED = 0
+
+
+def load_digits() -> Dataset:
+    """Loads the digits: 1797 grey images of 8x8 pixels with 17 levels and ten classes.
+
+    Writers come in blocks in the original order, so the images are permuted (seeded, always the
+    same) before the first 1400 become the train split and the other 397 the test split.
+
+    Returns:
+        The data set; `x` is uint8 `[N, 8, 8, 1]` with values 0 to 16, `label` int32 `[N]`.
+    """
+    from sklearn import datasets
+
+    data = datasets.load_digits()
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(data.target))
+    images = data.images.astype(np.uint8)[order, :, :, None]
+    labels = data.target.astype(np.int32)[order]
+    return Dataset(
+        name="digits",
+        shape=(8, 8, 1),
+        levels=LEVELS,
+        class_names=tuple(str(name) for name in data.target_names),
+        train=ArraySplit({"x": images[:NUM_TRAIN], "label": labels[:NUM_TRAIN]}),
+        test=ArraySplit({"x": images[NUM_TRAIN:], "label": labels[NUM_TRAIN:]}),
+    )

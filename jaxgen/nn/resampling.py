@@ -1,0 +1,124 @@
+"""Changes of resolution without parameters."""
+
+import chex
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.nn.convolution import pair
+from jaxgen.types import Array
+
+
+def _blocks(x: Array, factor: int) -> Array:
+    """Split `[B, H, W, C]` into `[B, H / f, f, W / f, f, C]`."""
+    batch, height, width, channels = x.shape
+    if height % factor or width % factor:
+        raise ValueError(f"factor {factor} must divide the image size {(height, width)}")
+    return x.reshape(batch, height // factor, factor, width // factor, factor, channels)
+
+
+def upsample_nearest(x: Array, factor: int = 2) -> Array:
+    """Repeat each pixel: `y[b, i, j, c] = x[b, i // f, j // f, c]`.
+
+    Args:
+        x: features, `[B, H, W, C]`.
+        factor: positive integer `f`.
+
+    Returns:
+        Features, `[B, f H, f W, C]`.
+
+    Raises:
+        ValueError: if `factor` is not a positive integer.
+
+    Source:
+        Odena, Dumoulin and Olah (2016), Deconvolution and checkerboard artifacts.
+    """
+    chex.assert_rank(x, 4)
+    factor, _ = pair("factor", factor)
+    batch, height, width, channels = x.shape
+    blocks = jnp.broadcast_to(
+        x[:, :, None, :, None, :], (batch, height, factor, width, factor, channels)
+    )
+    return blocks.reshape(batch, height * factor, width * factor, channels)
+
+
+def average_pool(x: Array, factor: int = 2) -> Array:
+    """Average disjoint blocks of `f x f` pixels; blocks at the last edges may be smaller.
+
+    `y[b, i, j, c]` is the mean of the pixels of block `(i, j)` that exist, so that any image size
+    works and a constant image stays constant.
+
+    Args:
+        x: features, `[B, H, W, C]`, floating.
+        factor: positive integer `f`.
+
+    Returns:
+        Features, `[B, ceil(H / f), ceil(W / f), C]`.
+
+    Raises:
+        ValueError: if `factor` is not a positive integer.
+
+    Source:
+        LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document
+        recognition, section II.
+    """
+    chex.assert_rank(x, 4)
+    factor, _ = pair("factor", factor)
+    height, width = x.shape[1:3]
+    missing = (-height % factor, -width % factor)
+    padded = jnp.pad(x, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
+    total = jnp.sum(_blocks(padded, factor), axis=(2, 4))
+    rows = np.minimum(factor, height - factor * np.arange(total.shape[1]))
+    columns = np.minimum(factor, width - factor * np.arange(total.shape[2]))
+    weight = 1.0 / (rows[:, None] * columns[None, :])
+    return total * jnp.asarray(weight[None, :, :, None], x.dtype)
+
+
+def space_to_depth(x: Array, factor: int = 2) -> Array:
+    """Move blocks of `f x f` pixels into channels: a permutation of the entries of each image.
+
+    `y[b, i, j, (u f + v) C + c] = x[b, f i + u, f j + v, c]`.
+
+    Args:
+        x: features, `[B, H, W, C]`.
+        factor: positive integer `f` that divides `H` and `W`.
+
+    Returns:
+        Features, `[B, H / f, W / f, f^2 C]`.
+
+    Raises:
+        ValueError: if `factor` is not a positive integer or does not divide the image size.
+
+    Source:
+        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.6.
+    """
+    chex.assert_rank(x, 4)
+    factor, _ = pair("factor", factor)
+    blocks = jnp.swapaxes(_blocks(x, factor), 2, 3)
+    return blocks.reshape(*blocks.shape[:3], factor * factor * x.shape[3])
+
+
+def depth_to_space(y: Array, factor: int = 2) -> Array:
+    """Undo `space_to_depth`: `x[b, f i + u, f j + v, c] = y[b, i, j, (u f + v) C + c]`.
+
+    Args:
+        y: features, `[B, h, w, f^2 C]`.
+        factor: positive integer `f`.
+
+    Returns:
+        Features, `[B, f h, f w, C]`.
+
+    Raises:
+        ValueError: if `factor` is not a positive integer or its square does not divide `f^2 C`.
+
+    Source:
+        Shi et al. (2016), Real-time single image and video super-resolution using an efficient
+        sub-pixel convolutional neural network, equation 4.
+    """
+    chex.assert_rank(y, 4)
+    factor, _ = pair("factor", factor)
+    batch, height, width, channels = y.shape
+    if channels % factor**2:
+        raise ValueError(f"factor {factor} squared must divide the number of channels {channels}")
+    blocks = y.reshape(batch, height, width, factor, factor, channels // factor**2)
+    image = jnp.swapaxes(blocks, 2, 3)
+    return image.reshape(batch, height * factor, width * factor, channels // factor**2)

@@ -1,0 +1,54 @@
+"""One optimizer step on a per-example loss, alike for one device and many."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxgen.training.state import TrainState
+from jaxgen.types import Array, Metrics, PyTree
+
+LossFunction = Callable[[PyTree, PyTree], tuple[Array, tuple[Metrics, PyTree]]]
+"""``(params, batch_stats) -> (loss [B], (metrics [B] each, new batch_stats))``."""
+
+
+def gradient_step(
+    state: TrainState, loss_fn: LossFunction, *, ema_decay: float, axis_name: str | None = None
+) -> tuple[TrainState, Metrics]:
+    """Descends the mean of a per-example loss once.
+
+    With ``axis_name`` the gradients, metrics and batch statistics are averaged over that axis, so that all devices
+    leave with the same state.
+
+    Args:
+      state: the state before the step.
+      loss_fn: see `LossFunction`; every metric is `[B]` or a scalar.
+      ema_decay: in [0, 1). The average follows ``min(ema_decay, (1 + step) / (10 + step))``, so that it forgets the
+        initial parameters early on; 0 where the state keeps none.
+      axis_name: the mapped axis of the devices, or None.
+
+    Returns:
+      The state after the step, and the scalar metrics with ``"loss"`` and ``"gradient_norm"`` beside those of
+      ``loss_fn``.
+    """
+
+    def mean_loss(params: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
+        loss, (metrics, batch_stats) = loss_fn(params, state.batch_stats)
+        return jnp.mean(loss), (jax.tree.map(jnp.mean, metrics), batch_stats)
+
+    (loss, (metrics, batch_stats)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(
+        state.params
+    )
+    metrics = {"loss": loss, **metrics}
+    if axis_name is not None:
+        gradients, metrics, batch_stats = jax.lax.pmean(
+            (gradients, metrics, batch_stats), axis_name
+        )
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
+    ema_params = state.ema_params
+    state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
+    if ema_params is not None:
+        decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        ema_params = optax.incremental_update(state.params, ema_params, 1.0 - decay)
+    return state.replace(ema_params=ema_params), metrics

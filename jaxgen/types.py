@@ -1,0 +1,67 @@
+"""The types that every family, loop and script shares."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+Key = jax.Array
+"""A typed random key, as `jax.random.key` makes them."""
+PyTree = Any
+Batch = Mapping[str, Array]
+"""``"x"``: uint8 images `[B, H, W, C]` or float32 vectors `[B, D]`; maybe ``"label"``: int32 `[B]`."""
+Metrics = dict[str, Array]
+
+
+class Algorithm(NamedTuple):
+    """A generative method as four pure functions, independent of any training loop.
+
+    Attributes:
+      init: ``(key, batch) -> state``, a pytree of arrays.
+      step: ``(state, batch, key, axis_name=None) -> (state, metrics)``: one training step; metrics are scalars,
+        averaged over the devices of ``axis_name`` where one is given. The carry comes first, so `jax.lax.scan` runs
+        many steps in one dispatch.
+      sample: ``(state, key, num, label=None) -> x``: `num` (static) new images `[num, H, W, C]` in data space.
+      evaluate: ``(state, batch, key) -> metrics``: one value `[B]` per example and name.
+    """
+
+    init: Callable[[Key, Batch], PyTree]
+    step: Callable[..., tuple[PyTree, Metrics]]
+    sample: Callable[..., Array]
+    evaluate: Callable[[PyTree, Batch, Key], Metrics]
+
+
+def jit_loss(
+    function: Callable[..., Any] | None = None, *, static_argnames: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """Jits a loss whose arguments may be callables.
+
+    A `jax.tree_util.Partial` argument, such as ``Partial(model.apply, variables)``, is a pytree: new variables do not
+    retrace. Any other callable is wrapped in one, and traces anew for each new function object.
+
+    Args:
+      function: the loss; omit it to use this as a decorator with arguments.
+      static_argnames: names of the arguments that must be Python values.
+
+    Returns:
+      The jitted loss with the same signature.
+    """
+    if function is None:
+        return functools.partial(jit_loss, static_argnames=static_argnames)
+    jitted = jax.jit(function, static_argnames=static_argnames)
+
+    @functools.wraps(function)
+    def loss(*args: Any, **kwargs: Any) -> Any:
+        return jitted(
+            *(_as_pytree(value) for value in args),
+            **{name: _as_pytree(value) for name, value in kwargs.items()},
+        )
+
+    return loss
+
+
+def _as_pytree(value: Any) -> Any:
+    is_function = callable(value) and not isinstance(value, jax.tree_util.Partial)
+    return jax.tree_util.Partial(value) if is_function else value

@@ -1,0 +1,47 @@
+"""The health of a latent space: which latents carry information, and whether the posterior has collapsed."""
+
+import chex
+import jax.numpy as jnp
+
+from jaxgen.types import Array
+
+ACTIVITY_THRESHOLD = 0.01
+"""Variance of a posterior mean over the data above which a latent counts as active (Burda et al. 2016)."""
+
+
+def active_units(
+    posterior_mean: Array, *, threshold: float = ACTIVITY_THRESHOLD
+) -> tuple[Array, Array]:
+    """Tells which latents respond to the data.
+
+    Args:
+      posterior_mean: of many examples, `[N, D]`.
+      threshold: variance over the examples above which a latent is active.
+
+    Returns:
+      The variance of each latent's posterior mean, `[D]`, and whether it is active, bool `[D]`.
+
+    Source:
+      Burda et al. 2016, "Importance weighted autoencoders", section 5.2.
+    """
+    chex.assert_rank(posterior_mean, 2)
+    variance = jnp.var(posterior_mean.astype(jnp.float32), axis=0)
+    return variance, variance > threshold
+
+
+def describe_collapse(num_active: int, latent_dim: int) -> str:
+    """Names the state of the posterior in one sentence.
+
+    Args:
+      num_active: number of active units.
+      latent_dim: number of latents.
+
+    Returns:
+      A sentence for a log or a figure.
+    """
+    count = f"{num_active} of {latent_dim} latents are active"
+    if num_active == 0:
+        return f"posterior collapse: {count}; the decoder ignores z (try a KL warm-up or free bits)"
+    if num_active < 0.1 * latent_dim:
+        return f"near posterior collapse: {count} (try a KL warm-up or free bits)"
+    return f"no posterior collapse: {count}"

@@ -1,0 +1,356 @@
+"""Losses of autoencoders and variational autoencoders: pure functions of arrays and callables, `[B]` in nats.
+
+Two callables describe a model. ``encode(x)`` returns the approximate posterior q(z given x), a `Normal` (or, for the
+plain autoencoders, the code `[B, D]` itself). ``decode(z)`` returns the distribution of the data given z: any object
+with ``log_prob(x) -> [B]``.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxgen.distributions import Density, Normal, monte_carlo_kl, normal_kl
+from jaxgen.types import Array, Key, jit_loss
+
+Encode = Callable[[Array], Normal]
+EncodeCode = Callable[[Array], Array]
+Decode = Callable[[Array], Any]
+
+
+class ElboTerms(NamedTuple):
+    """The two terms of the negative evidence lower bound (ELBO): ``distortion + rate``.
+
+    Attributes:
+      distortion: ``-ln p(x given z)``, `[B]` in nats.
+      rate: the divergence from the prior to the posterior, `[B]` in nats.
+    """
+
+    distortion: Array
+    rate: Array
+
+
+class SparseTerms(NamedTuple):
+    """The two terms of the sparse autoencoder.
+
+    Attributes:
+      distortion: ``-ln p(x given z)``, `[B]` in nats.
+      activity: ``sum |z|``, `[B]`.
+    """
+
+    distortion: Array
+    activity: Array
+
+
+class LikelihoodEstimate(NamedTuple):
+    """An importance-sampling estimate of the log-likelihood.
+
+    Attributes:
+      log_likelihood: estimate of ``ln p(x)``, `[B]` in nats, a lower bound in expectation.
+      standard_error: of that estimate, `[B]` in nats, by the delta method.
+    """
+
+    log_likelihood: Array
+    standard_error: Array
+
+
+@jit_loss
+def reconstruction(encode: EncodeCode, decode: Decode, x: Array) -> Array:
+    """Autoencoder loss ``-ln p(x given encode(x))``.
+
+    Args:
+      encode: ``x -> z [B, D]``.
+      decode: ``z -> distribution of x``.
+      x: `[B, ...]`.
+
+    Returns:
+      `[B]` in nats.
+
+    Source:
+      Hinton & Salakhutdinov 2006.
+    """
+    return denoising(encode, decode, x, x)
+
+
+@jit_loss
+def denoising(encode: EncodeCode, decode: Decode, x_corrupted: Array, x: Array) -> Array:
+    """Denoising autoencoder loss ``-ln p(x given encode(x_corrupted))``: the target stays clean.
+
+    Args:
+      encode: ``x -> z [B, D]``.
+      decode: ``z -> distribution of x``.
+      x_corrupted: what the encoder sees, `[B, ...]`; see `masking_noise` and `gaussian_noise`.
+      x: the clean target, same shape.
+
+    Returns:
+      `[B]` in nats.
+
+    Source:
+      Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders", section 2.3.
+    """
+    chex.assert_equal_shape([x_corrupted, x])
+    return -decode(encode(x_corrupted)).log_prob(x)
+
+
+@jit_loss
+def sparse(encode: EncodeCode, decode: Decode, x: Array) -> SparseTerms:
+    """Terms of the sparse autoencoder with an L1 penalty: minimise ``distortion + weight * activity``.
+
+    Args:
+      encode: ``x -> z [B, D]``.
+      decode: ``z -> distribution of x``.
+      x: `[B, ...]`.
+
+    Returns:
+      `SparseTerms` of `[B]`.
+
+    Source:
+      Olshausen & Field 1996, equation 2, with ``S(z) = |z|``.
+    """
+    z = encode(x)
+    chex.assert_rank(z, 2)
+    activity = jnp.sum(jnp.abs(z.astype(jnp.float32)), axis=-1)
+    return SparseTerms(-decode(z).log_prob(x), activity)
+
+
+@jit_loss
+def negative_elbo(key: Key, encode: Encode, decode: Decode, x: Array) -> ElboTerms:
+    """Negative ELBO under a standard normal prior, with the rate in closed form.
+
+    ``-ELBO = E_q[-ln p(x given z)] + KL(q(z given x) to N(0, I))``, the expectation by one reparameterized draw.
+
+    Args:
+      key: random key of the draw.
+      encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
+      decode: ``z -> distribution of x``.
+      x: `[B, ...]`.
+
+    Returns:
+      `ElboTerms` of `[B]` in nats; their sum is the loss.
+
+    Source:
+      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 7 and appendix B.
+    """
+    q = encode(x)
+    return ElboTerms(-decode(q.sample(key)).log_prob(x), normal_kl(q))
+
+
+@jit_loss
+def negative_elbo_monte_carlo(
+    key: Key, encode: Encode, decode: Decode, prior: Density, x: Array
+) -> ElboTerms:
+    """Negative ELBO under any prior, with the rate ``ln q(z given x) - ln p(z)`` on the same draw as the distortion.
+
+    Args:
+      key: random key of the draw.
+      encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
+      decode: ``z -> distribution of x``.
+      prior: density of z with ``log_prob(z) -> [B]``.
+      x: `[B, ...]`.
+
+    Returns:
+      `ElboTerms` of `[B]` in nats; a single rate can be negative, its expectation cannot.
+
+    Source:
+      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 6.
+    """
+    q = encode(x)
+    z = q.sample(key)
+    return ElboTerms(-decode(z).log_prob(x), monte_carlo_kl(z, q, prior))
+
+
+@jit_loss
+def beta_weighted(terms: ElboTerms, *, beta: Array | float) -> Array:
+    """Beta-VAE objective ``distortion + beta * rate``; a bound on the likelihood only at ``beta = 1``.
+
+    Args:
+      terms: of `[B]` each.
+      beta: weight of the rate, at least 0; a KL warm-up raises it from 0 to 1.
+
+    Returns:
+      `[B]`.
+
+    Source:
+      Higgins et al. 2017, "beta-VAE", equation 4.
+    """
+    return terms.distortion + beta * terms.rate
+
+
+@jit_loss
+def free_bits(rate_per_dimension: Array, *, minimum: Array | float) -> Array:
+    """Rate with a floor for every latent of every example: ``sum_d max(minimum, R_d)``.
+
+    Args:
+      rate_per_dimension: `[B, D]` in nats.
+      minimum: nats below which a latent is not pressed further, at least 0.
+
+    Returns:
+      `[B]` in nats.
+
+    Source:
+      Kingma et al. 2016, "Improving variational inference with inverse autoregressive flow", equation 15, with a
+      group per latent and the floor per example.
+    """
+    chex.assert_rank(rate_per_dimension, 2)
+    return jnp.sum(jnp.maximum(rate_per_dimension.astype(jnp.float32), minimum), axis=-1)
+
+
+@jit_loss(static_argnames=("axis_name",))
+def free_bits_batch(
+    rate_per_dimension: Array, *, minimum: Array | float, axis_name: str | None = None
+) -> Array:
+    """Rate with a floor for the batch mean of every latent: ``sum_d max(minimum, mean_b R_bd)``.
+
+    A different objective from `free_bits`: an example may fall below the floor while the batch keeps above it.
+
+    Args:
+      rate_per_dimension: `[B, D]` in nats.
+      minimum: nats below which a latent is not pressed further, at least 0.
+      axis_name: mapped axis over which the batch is spread, or None.
+
+    Returns:
+      `[B]` in nats, the same value for every example.
+
+    Source:
+      Kingma et al. 2016, "Improving variational inference with inverse autoregressive flow", equation 15.
+    """
+    chex.assert_rank(rate_per_dimension, 2)
+    mean_rate = jnp.mean(rate_per_dimension.astype(jnp.float32), axis=0)
+    if axis_name is not None:
+        mean_rate = jax.lax.pmean(mean_rate, axis_name)
+    total = jnp.sum(jnp.maximum(mean_rate, minimum))
+    return jnp.broadcast_to(total, (len(rate_per_dimension),))
+
+
+@jit_loss(static_argnames=("num_samples",))
+def importance_weighted(
+    key: Key, encode: Encode, decode: Decode, prior: Density, x: Array, *, num_samples: int
+) -> Array:
+    """Negative importance-weighted bound ``-(logsumexp_k ln w_k - ln K)``, ``w = p(x, z) / q(z given x)``.
+
+    Args:
+      key: random key of the draws.
+      encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
+      decode: ``z -> distribution of x``.
+      prior: density of z with ``log_prob(z) -> [B]``.
+      x: `[B, ...]`.
+      num_samples: K, at least 1; at 1 the loss is the negative ELBO.
+
+    Returns:
+      `[B]` in nats, in expectation at least ``-ln p(x)``.
+
+    Raises:
+      ValueError: if `num_samples` is below 1.
+
+    Source:
+      Burda et al. 2016, "Importance weighted autoencoders", equation 8.
+    """
+    keys = _sample_keys(key, num_samples)
+    log_weights = jax.vmap(_log_weight, in_axes=(0, None, None, None, None))(
+        keys, encode(x), decode, prior, x
+    )
+    return jnp.log(float(num_samples)) - jax.nn.logsumexp(log_weights, axis=0)
+
+
+@jit_loss(static_argnames=("num_samples", "chunk_size"))
+def log_likelihood(
+    key: Key,
+    encode: Encode,
+    decode: Decode,
+    prior: Density,
+    x: Array,
+    *,
+    num_samples: int,
+    chunk_size: int = 50,
+) -> LikelihoodEstimate:
+    """Estimates ``ln p(x)`` by importance sampling, a chunk of draws at a time.
+
+    The value does not depend on the chunk size: draw k has a key of its own.
+
+    Args:
+      key: random key of the draws.
+      encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
+      decode: ``z -> distribution of x``.
+      prior: density of z with ``log_prob(z) -> [B]``.
+      x: `[B, ...]`.
+      num_samples: K, at least 1.
+      chunk_size: draws decoded at once; memory grows with ``chunk_size * B``.
+
+    Returns:
+      `LikelihoodEstimate` of `[B]` in nats; the standard error is 0 at ``K = 1``, where none can be told.
+
+    Raises:
+      ValueError: if `num_samples` or `chunk_size` is below 1.
+
+    Source:
+      Burda et al. 2016, "Importance weighted autoencoders", section 3.
+    """
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size: {chunk_size}, expected at least 1")
+    keys = _sample_keys(key, num_samples)
+    q = encode(x)
+    log_weights = jax.lax.map(
+        lambda k: _log_weight(k, q, decode, prior, x), keys, batch_size=min(chunk_size, num_samples)
+    )
+    log_mean = jax.nn.logsumexp(log_weights, axis=0) - jnp.log(float(num_samples))
+    relative_weights = jnp.exp(log_weights - log_mean[None])
+    standard_error = jnp.std(relative_weights, axis=0) / jnp.sqrt(float(max(num_samples - 1, 1)))
+    return LikelihoodEstimate(log_mean, standard_error)
+
+
+def _sample_keys(key: Key, num_samples: int) -> Array:
+    if num_samples < 1:
+        raise ValueError(f"num_samples: {num_samples}, expected at least 1")
+    return jax.random.split(key, num_samples)
+
+
+def _log_weight(key: Key, q: Normal, decode: Decode, prior: Density, x: Array) -> Array:
+    z = q.sample(key)
+    return decode(z).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
+
+
+def masking_noise(key: Key, x: Array, *, probability: float) -> Array:
+    """Sets each value to 0 with a probability: the corruption of denoising autoencoders.
+
+    Args:
+      key: random key.
+      x: `[B, ...]`.
+      probability: in [0, 1).
+
+    Returns:
+      float32 of the shape of `x`.
+
+    Raises:
+      ValueError: if `probability` is outside [0, 1).
+
+    Source:
+      Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders", section 2.3.
+    """
+    if not 0.0 <= probability < 1.0:
+        raise ValueError(f"probability: {probability}, expected in [0, 1)")
+    keep = jax.random.bernoulli(key, 1.0 - probability, x.shape)
+    return keep * x.astype(jnp.float32)
+
+
+def gaussian_noise(key: Key, x: Array, *, std: float) -> Array:
+    """Adds independent normal noise to each value.
+
+    Args:
+      key: random key.
+      x: `[B, ...]`.
+      std: standard deviation in the units of `x`, at least 0.
+
+    Returns:
+      float32 of the shape of `x`.
+
+    Raises:
+      ValueError: if `std` is negative.
+
+    Source:
+      Vincent et al. 2010, "Stacked denoising autoencoders", section 2.4.
+    """
+    if std < 0.0:
+        raise ValueError(f"std: {std}, expected at least 0")
+    return x.astype(jnp.float32) + std * jax.random.normal(key, x.shape)

@@ -1,0 +1,171 @@
+"""The page on a run is well formed, holds the run's numbers and pictures, and escapes its texts."""
+
+import base64
+import html.parser
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.report import write_report
+from jaxgen import plots
+from jaxgen.training.run_directory import RunError
+
+VOID = {"meta", "img"}
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that tags nest and collects texts, table rows, captions and images."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.texts, self.tags, self.images = [], [], set(), []
+        self.captions, self.rows = [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag == "img":
+            kind, data = dict(attrs)["src"].split(",")
+            assert kind == "data:image/png;base64" and dict(attrs)["alt"]
+            with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+                self.images.append(np.asarray(image))
+        assert not any(value and value.startswith("http") for _, value in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not data.strip():
+            return
+        self.texts.append(data.strip())
+        where = self.open[-1] if self.open else ""
+        if where == "figcaption":
+            self.captions.append(data)
+        if where == "th":
+            self.rows.append([data, ""])
+        if where == "td":
+            self.rows[-1][1] = data
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    path = tmp_path / "a <b>run</b> & more"
+    (path / "samples").mkdir(parents=True)
+    config = {
+        "data": {"dataset": "digits", "image_size": None},
+        "training": {"steps": 20000, "learning_rate": 0.001},
+        "hidden_sizes": [400, 200],
+        "note": "<script>alert('x')</script> & \"quotes\"",
+    }
+    (path / "config.json").write_text(json.dumps(config))
+    return path
+
+
+def write_metrics(run_dir, rows):
+    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def page_of(run_dir, **settings):
+    path = write_report(run_dir, **settings)
+    assert path == run_dir / "report.html"
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_page_holds_numbers_pictures_curves_and_settings(run_dir):
+    rows = [{"step": s, "loss": 1.0 / s, "rate": 2.5, "test/rate": None} for s in (100, 200)]
+    write_metrics(run_dir, [*rows, {"step": 200, "params_sha256": "ab" * 32}])
+    evaluation = {
+        "num_examples": 397,
+        "test": {"elbo": {"mean": -110.123456, "standard_error": 0.523}, "bits_per_dim": 2.4},
+    }
+    (run_dir / "evaluation.json").write_text(json.dumps(evaluation))
+    images = {}
+    for step in (1000, 900, 20000):
+        images[step] = np.full((4, 5), step % 251, np.uint8)
+        plots.save_image(run_dir / "samples" / f"samples_step_{step}.png", images[step])
+    page = page_of(run_dir, command="python -m experiments.vae --run-dir runs/<x>")
+    assert page.texts.count("a <b>run</b> & more") == 2
+    assert "digits · 200 training steps" in page.texts
+    assert "ab" * 32 in page.texts
+    assert "python -m experiments.vae --run-dir runs/<x>" in page.texts
+    assert page.rows == [
+        ["num examples", "397"],
+        ["test, ELBO (nats per image)", "-110.12 ± 0.52"],
+        ["test, bits per dimension", "2.4"],
+        ["data.dataset", "digits"],
+        ["data.image_size", "none"],
+        ["training.steps", "20000"],
+        ["training.learning_rate", "0.001"],
+        ["hidden_sizes", "400, 200"],
+        ["note", "<script>alert('x')</script> & \"quotes\""],
+    ]
+    assert page.captions == [
+        "samples step 20,000",
+        "samples step 900",
+        "samples step 1,000",
+        "loss",
+        "rate",
+    ]
+    assert "2 earlier" in page.texts
+    for shown, step in zip(page.images, (20000, 900, 1000), strict=False):
+        np.testing.assert_array_equal(shown, images[step])
+    assert page.tags.isdisjoint({"script", "link", "b"})
+
+
+def test_without_evaluation_the_last_training_metrics_are_shown(run_dir):
+    write_metrics(run_dir, [{"step": 1, "loss": 3.0, "rate": 0.5}, {"step": 2, "loss": 1.25}])
+    page = page_of(run_dir)
+    assert "Last training metrics" in page.texts
+    assert page.rows[:3] == [["step", "2"], ["loss", "1.25"], ["rate (nats per image)", "0.5"]]
+
+
+def test_metrics_of_two_parts_share_a_curve(run_dir):
+    row = {"train/loss": 3.0, "test/loss": 4.0, "accuracy": 1, "ok": True, "name": "x"}
+    write_metrics(run_dir, [{"step": step, **row} for step in range(3)])
+    assert page_of(run_dir).captions == ["loss", "accuracy"]
+
+
+def test_a_run_that_has_only_begun(run_dir):
+    page = page_of(run_dir)
+    assert page.images == [] and "Settings" in page.texts and "Curves" not in page.texts
+
+
+def test_page_is_replaced_and_nothing_else_written_or_printed(run_dir, capsys):
+    before = sorted(path.name for path in run_dir.iterdir())
+    page_of(run_dir)
+    write_metrics(run_dir, [{"step": 7, "loss": 0.5}])
+    assert ["step", "7"] in page_of(run_dir).rows
+    names = sorted(path.name for path in run_dir.iterdir())
+    assert names == sorted([*before, "metrics.jsonl", "report.html"])
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("summary", "expected"),
+    [
+        ((-110.123456, 0.523), "-110.12 ± 0.52"),
+        ((12345.6, 321.0), "12346 ± 321"),
+        ((2.5, 0.0), "2.5 ± 0"),
+        ((None, None), "none ± none"),
+    ],
+)
+def test_means_have_as_many_digits_as_their_error_allows(run_dir, summary, expected):
+    values = dict(zip(("mean", "standard_error"), summary, strict=True))
+    (run_dir / "evaluation.json").write_text(json.dumps({"score": values}))
+    assert page_of(run_dir).rows[0] == ["score", expected]
+
+
+def test_refuses_what_is_no_run_and_damaged_results(tmp_path, run_dir):
+    with pytest.raises(RunError, match="there is no run directory"):
+        write_report(tmp_path / "absent")
+    for text in ("{", "[1]"):
+        (run_dir / "evaluation.json").write_text(text)
+        with pytest.raises(ValueError, match=r"evaluation\.json is damaged"):
+            write_report(run_dir)
