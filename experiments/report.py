@@ -81,7 +81,7 @@ def write_report(run_dir: str | pathlib.Path, *, command: str | None = None) -> 
         _numbers(_read_evaluation(run.evaluation), rows),
         _pictures(run.samples),
         _curves(rows),
-        "<h2>Settings</h2>" + _table((name, _show(value)) for name, value in config.items()),
+        "<h2>Settings</h2>" + _settings(config),
     ]
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -209,6 +209,11 @@ def _table(rows: Iterable[tuple[str, str]]) -> str:
     return '<div class="scroll"><table>' + "\n".join(cells) + "</table></div>"
 
 
+def _settings(config: Mapping[str, Any]) -> str:
+    """The table of all settings, named as on the command line but for their section."""
+    return _table((name.removeprefix("settings."), _show(v)) for name, v in config.items())
+
+
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested values under dotted names; a mean with its standard error stays together."""
     flat: dict[str, Any] = {}
@@ -222,7 +227,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _words(name: str) -> str:
     """A name for readers: `step_001000` becomes `step 1,000`."""
-    name = re.sub(r"(^|_)(bits_per_dim|bpd)$", r"\1bits_per_dimension", name)
+    name = re.sub(r"(^|[_\s])(bits_per_dim|bpd)$", r"\1bits_per_dimension", name)
     words = re.sub(r"(?<!\d)\d{4,}(?!\d)", lambda digits: f"{int(digits[0]):,}", name)
     return re.sub(r"[_\s]+", " ", words).strip()
 
@@ -231,7 +236,7 @@ def _label(name: str) -> str:
     """A metric's name in words with its unit, where the name tells it."""
     quantity = re.split(r"[./]", name)[-1]
     units = [unit for pattern, unit in _UNITS if pattern.search(quantity)]
-    words = _words(name.replace(".", ", ").replace("/", " "))
+    words = _words(name.removeprefix("metrics.").replace(".", ", ").replace("/", " "))
     words = words.replace("elbo", "ELBO").replace("kl", "KL") if units else words
     return f"{words} ({units[0]})" if units else words
 

@@ -478,7 +478,8 @@ def _class_names(label: np.ndarray, class_names: Sequence[str] | None, num: int)
         raise ValueError(
             f"label: expected {num} integers from 0, got {label.dtype} of shape {label.shape}"
         )
-    names = tuple(class_names or (str(index) for index in range(int(label.max()) + 1)))
+    numbers = range(int(label.max()) + 1)
+    names = tuple(str(name) for name in (numbers if class_names is None else class_names))
     if label.max() >= len(names):
         raise ValueError(
             f"class_names: expected {int(label.max()) + 1} names or more, got {len(names)}"
@@ -566,7 +567,7 @@ def latent_scatter(
     Raises:
         ValueError: as in `draw_latents`.
     """
-    num_classes = 0 if label is None else len(class_names or range(int(np.max(label)) + 1))
+    num_classes = 0 if label is None else len(_class_names(np.asarray(label), class_names, len(z)))
     legend_columns = _legend_columns(num_classes) if num_classes <= MAX_LEGEND_CLASSES else 0
     figure = new_figure(5.4 + 1.4 * legend_columns, 5.4)
     axes = figure.add_subplot()

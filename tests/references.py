@@ -187,3 +187,32 @@ def convolution_kernel_gradient(x, y, kernel_size, stride, padding):
         np.einsum("bijc,bo->ijco", padded[:, rows, columns], y[:, i, j])
         for i, j, rows, columns in _windows(x, kernel_size, stride, padding)
     )
+
+
+# --- Probabilistic PCA: x = mean + weights z + noise, weights [n, q] ---
+
+
+def ppca_fit(x, q):
+    """Maximum-likelihood weights, mean and noise variance (Tipping & Bishop 1999, equations 7 and 8)."""
+    x = np.asarray(x, np.float64)
+    values, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    variance = values[q:].mean()
+    return vectors[:, :q] * np.sqrt(values[:q] - variance), x.mean(0), variance
+
+
+def ppca_log_likelihood(x, weights, mean, variance):
+    covariance = weights @ weights.T + variance * np.eye(len(weights))
+    return stats.multivariate_normal(mean, covariance).logpdf(np.asarray(x, np.float64))
+
+
+def ppca_posterior(x, weights, mean, variance):
+    """Posterior means `[B, q]` and the covariance `[q, q]` that all examples share."""
+    inverse = np.linalg.inv(weights.T @ weights + variance * np.eye(weights.shape[1]))
+    return (np.asarray(x, np.float64) - mean) @ weights @ inverse, variance * inverse
+
+
+def pca_error(x, q):
+    """Mean over examples of the squared error of the best projection to q dimensions."""
+    x = np.asarray(x, np.float64)
+    return np.linalg.eigvalsh(np.cov(x.T, bias=True))[:-q].sum()

@@ -1,4 +1,6 @@
-"""Convolutions: float64 references, equality with lax to second order, adjointness, modules, resampling."""
+"""Convolutions: references, equality with lax to second order, adjointness, modules."""
+
+import re
 
 import flax.linen as nn
 import jax
@@ -260,6 +262,20 @@ def test_forward_mode_opens_jvp_and_equals_reverse_mode(key):
         jax.jvp(lambda x: model.apply(variables, x), (x,), (direction,))
 
 
+def test_accelerators_get_the_patterns_of_lax():
+    """Lowered for CUDA, a training step has the convolutions that autodiff of lax has."""
+    x, w = jnp.ones((2, 6, 6, 3)), jnp.ones((4, 4, 3, 5))
+
+    def convolutions(function):
+        step = jax.jit(jax.grad(lambda x, w: jnp.sum(function(x, w) ** 2), argnums=(0, 1)))
+        text = step.trace(x, w).lower(lowering_platforms=("cuda",)).as_text()
+        return sorted(re.findall(r"dim_numbers = .*?feature_group", text))
+
+    expected = convolutions(lambda x, w: lax_conv(x, w, (2, 2), "SAME"))
+    assert len(set(expected)) == 3
+    assert convolutions(lambda x, w: jnn.conv(x, w, stride=2)) == expected
+
+
 def test_second_derivative_in_scan_is_that_of_a_gradient_penalty(key):
     model = Autoencoder()
     x = jax.random.normal(key, (2, 5, 6, 1))
@@ -324,6 +340,10 @@ def test_average_pool_of_any_size(key):
     ]
     np.testing.assert_allclose(pooled, np.moveaxis(np.array(expected), 2, 0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(jnn.average_pool(jnp.ones((1, 5, 7, 1)), 3), 1.0, rtol=1e-6)
+    # The derivative spreads evenly over each block, and a block of the corner is one pixel.
+    gradient = jax.grad(lambda x: jnp.sum(jnn.average_pool(x, 2)))(x)
+    np.testing.assert_allclose(gradient[:, :4, :6], 0.25)
+    np.testing.assert_allclose(gradient[:, 4, 6], 1.0)
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,11 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture
 def run_dir(tmp_path):
-    path = tmp_path / "a <b>run</b> & more"
+    path = tmp_path / "a <b>run & more"
     (path / "samples").mkdir(parents=True)
     config = {
         "data": {"dataset": "digits", "image_size": None},
-        "training": {"steps": 20000, "learning_rate": 0.001},
+        "settings": {"steps": 20000, "training": {"learning_rate": 0.001}},
         "hidden_sizes": [400, 200],
         "note": "<script>alert('x')</script> & \"quotes\"",
     }
@@ -83,7 +83,7 @@ def test_page_holds_numbers_pictures_curves_and_settings(run_dir):
     write_metrics(run_dir, [*rows, {"step": 200, "params_sha256": "ab" * 32}])
     evaluation = {
         "num_examples": 397,
-        "test": {"elbo": {"mean": -110.123456, "standard_error": 0.523}, "bits_per_dim": 2.4},
+        "metrics": {"elbo": {"mean": -110.123456, "standard_error": 0.523}, "bits_per_dim": 2.4},
     }
     (run_dir / "evaluation.json").write_text(json.dumps(evaluation))
     images = {}
@@ -91,17 +91,17 @@ def test_page_holds_numbers_pictures_curves_and_settings(run_dir):
         images[step] = np.full((4, 5), step % 251, np.uint8)
         plots.save_image(run_dir / "samples" / f"samples_step_{step}.png", images[step])
     page = page_of(run_dir, command="python -m experiments.vae --run-dir runs/<x>")
-    assert page.texts.count("a <b>run</b> & more") == 2
+    assert page.texts.count("a <b>run & more") == 2
     assert "digits · 200 training steps" in page.texts
     assert "ab" * 32 in page.texts
     assert "python -m experiments.vae --run-dir runs/<x>" in page.texts
     assert page.rows == [
         ["num examples", "397"],
-        ["test, ELBO (nats per image)", "-110.12 ± 0.52"],
-        ["test, bits per dimension", "2.4"],
+        ["ELBO (nats per image)", "-110.12 ± 0.52"],
+        ["bits per dimension", "2.4"],
         ["data.dataset", "digits"],
         ["data.image_size", "none"],
-        ["training.steps", "20000"],
+        ["steps", "20000"],
         ["training.learning_rate", "0.001"],
         ["hidden_sizes", "400, 200"],
         ["note", "<script>alert('x')</script> & \"quotes\""],

@@ -194,7 +194,9 @@ def _run_all(read: Callable[[int], int], starts: range, *, total: int, title: st
     from rich.console import Console
     from rich.progress import Progress
 
-    progress = Progress(console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    # A log file would get an empty line from a bar that it cannot show.
+    progress = Progress(console=console, transient=True, disable=not console.is_terminal)
     task = progress.add_task(f"Reading {title}", total=total)
     begin = time.monotonic()
     executor = ThreadPoolExecutor(min(16, os.cpu_count() or 1))

@@ -5,9 +5,9 @@ With stride `s`, low padding `p` and kernel offset `u`, three functions share on
     sum_{b, i, u, c, o}  x[b, i s + u - p, c]  w[u, c, o]  y[b, i, o]
 
 Fixing two of its arguments gives a linear function of the third: `conv(x, w)` is its gradient in
-`y`, `conv_transpose(y, w)` that in `x`, `conv_kernel_gradient(x, y)` that in `w`. Each derivative of
-one of them is another of them, so the three are closed under reverse-mode differentiation to any
-order. Each is one `lax.conv_general_dilated`.
+`y`, `conv_transpose(y, w)` that in `x`, `conv_kernel_gradient(x, y)` that in `w`. Each derivative
+of one is another of them, so the three are closed under reverse-mode differentiation to any order.
+Each is one `lax.conv_general_dilated`.
 
 Why not leave this to autodiff: XLA's CPU compiler has a fast path for convolutions in the dimension
 order NHWC x HWIO -> NHWC only. In the entry computation it reorders others; inside `scan`, `while`

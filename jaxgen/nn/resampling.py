@@ -3,17 +3,10 @@
 import chex
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxgen.nn.convolution import pair
 from jaxgen.types import Array
-
-
-def _blocks(x: Array, factor: int) -> Array:
-    """Split `[B, H, W, C]` into `[B, H / f, f, W / f, f, C]`."""
-    batch, height, width, channels = x.shape
-    if height % factor or width % factor:
-        raise ValueError(f"factor {factor} must divide the image size {(height, width)}")
-    return x.reshape(batch, height // factor, factor, width // factor, factor, channels)
 
 
 def upsample_nearest(x: Array, factor: int = 2) -> Array:
@@ -64,9 +57,10 @@ def average_pool(x: Array, factor: int = 2) -> Array:
     chex.assert_rank(x, 4)
     factor, _ = pair("factor", factor)
     height, width = x.shape[1:3]
-    missing = (-height % factor, -width % factor)
-    padded = jnp.pad(x, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
-    total = jnp.sum(_blocks(padded, factor), axis=(2, 4))
+    window, ends = (1, factor, factor, 1), (-height % factor, -width % factor)
+    padding = ((0, 0), (0, ends[0]), (0, ends[1]), (0, 0))
+    # Not a reshape and a mean over two axes: on a CPU that takes twice the time.
+    total = lax.reduce_window(x, np.zeros((), x.dtype), lax.add, window, window, padding)
     rows = np.minimum(factor, height - factor * np.arange(total.shape[1]))
     columns = np.minimum(factor, width - factor * np.arange(total.shape[2]))
     weight = 1.0 / (rows[:, None] * columns[None, :])
@@ -93,8 +87,12 @@ def space_to_depth(x: Array, factor: int = 2) -> Array:
     """
     chex.assert_rank(x, 4)
     factor, _ = pair("factor", factor)
-    blocks = jnp.swapaxes(_blocks(x, factor), 2, 3)
-    return blocks.reshape(*blocks.shape[:3], factor * factor * x.shape[3])
+    batch, height, width, channels = x.shape
+    if height % factor or width % factor:
+        raise ValueError(f"factor {factor} must divide the image size {(height, width)}")
+    blocks = x.reshape(batch, height // factor, factor, width // factor, factor, channels)
+    depth = jnp.swapaxes(blocks, 2, 3)
+    return depth.reshape(*depth.shape[:3], factor * factor * channels)
 
 
 def depth_to_space(y: Array, factor: int = 2) -> Array:
