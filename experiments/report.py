@@ -51,7 +51,7 @@ summary { cursor: pointer; margin-bottom: .75rem; font-size: .9rem; }
 
 _UNITS = (
     (re.compile(r"(^|_)(elbo|rate|distortion|kl|nats|log_prob|log_likelihood)$"), "nats per image"),
-    (re.compile(r"^iw_?\d+$"), "nats per image"),
+    (re.compile(r"^iw_?\d+(_standard_error)?$"), "nats per image"),
 )
 
 
@@ -237,7 +237,8 @@ def _label(name: str) -> str:
     quantity = re.split(r"[./]", name)[-1]
     units = [unit for pattern, unit in _UNITS if pattern.search(quantity)]
     words = _words(name.removeprefix("metrics.").replace(".", ", ").replace("/", " "))
-    words = words.replace("elbo", "ELBO").replace("kl", "KL") if units else words
+    words = re.sub(r"\b(elbo|kl)\b", lambda short: short[0].upper(), words)
+    words = re.sub(r"\biw ?(\d+)\b", r"IW bound, \1 draws", words)
     return f"{words} ({units[0]})" if units else words
 
 

@@ -83,7 +83,11 @@ def test_page_holds_numbers_pictures_curves_and_settings(run_dir):
     write_metrics(run_dir, [*rows, {"step": 200, "params_sha256": "ab" * 32}])
     evaluation = {
         "num_examples": 397,
-        "metrics": {"elbo": {"mean": -110.123456, "standard_error": 0.523}, "bits_per_dim": 2.4},
+        "metrics": {
+            "elbo": {"mean": -110.123456, "standard_error": 0.523},
+            "elbo_bits_per_dim": 2.4,
+            "iw100": -9,
+        },
     }
     (run_dir / "evaluation.json").write_text(json.dumps(evaluation))
     images = {}
@@ -98,7 +102,8 @@ def test_page_holds_numbers_pictures_curves_and_settings(run_dir):
     assert page.rows == [
         ["num examples", "397"],
         ["ELBO (nats per image)", "-110.12 ± 0.52"],
-        ["bits per dimension", "2.4"],
+        ["ELBO bits per dimension", "2.4"],
+        ["IW bound, 100 draws (nats per image)", "-9"],
         ["data.dataset", "digits"],
         ["data.image_size", "none"],
         ["steps", "20000"],

@@ -398,7 +398,8 @@ def latent_health(
     _draw_threshold(lower, threshold)
     if few:
         lower.set_xticks(range(len(kl)), [str(index) for index in order])
-    lower.set_xlim(-0.6, len(kl) - 0.4)
+    margin = 0.6 + max(0, 8 - len(kl)) / 2  # a few bars need not fill the picture
+    lower.set_xlim(-margin, len(kl) - 1 + margin)
     plots.save_figure(path, figure)
 
 
@@ -417,15 +418,15 @@ def _draw_threshold(axes: Axes, threshold: float) -> None:
     colour = plots.LINE_COLOURS[1]
     axes.axhline(threshold, color=colour, linewidth=1.4, linestyle="--")
     axes.annotate(
-        f"active above {threshold:g}",
+        f"active\nabove {threshold:g}",
         (1.0, threshold),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 5),
+        xytext=(6, 0),
         textcoords="offset points",
-        ha="right",
+        va="center",
         fontsize=8,
         color=colour,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
+        annotation_clip=False,
     )
 
 

@@ -1,0 +1,64 @@
+"""Writes the table of losses in README.md from their docstrings.
+
+    python -m experiments.loss_table
+"""
+
+import inspect
+import pathlib
+import re
+from types import ModuleType
+
+from jaxgen import vae
+from jaxgen.training.run_directory import write_atomically
+
+_FAMILIES = {"vae": vae.losses}
+_START = "<!-- losses: written by `python -m experiments.loss_table` -->\n"
+_END = "<!-- end of losses -->"
+
+
+def loss_table() -> str:
+    """Makes a Markdown table: name, what it is (the docstring's first sentence), source."""
+    lines = ["| loss | what | source |", "|---|---|---|"]
+    for family, module in _FAMILIES.items():
+        for name, function in _public_functions(module):
+            doc = inspect.getdoc(function) or ""
+            summary = " ".join(doc.split("\n\n")[0].split())
+            source = re.search(r"Source:\n((?:  .*\n?)+)", doc)
+            cited = " ".join(source[1].split()) if source else ""
+            what = summary.replace("|", "\\|").replace("``", "`")
+            cited = cited.replace("|", "\\|").replace("``", "`")
+            lines.append(f"| `{family}.losses.{name}` | {what} | {cited} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_table(readme: str) -> str:
+    """Replaces the table in the text of a README.
+
+    Raises:
+        ValueError: if the text lacks the marks between which the table stands.
+    """
+    before, start, rest = readme.partition(_START)
+    _, end, after = rest.partition(_END)
+    if not start or not end:
+        raise ValueError(f"README.md has no marks {_START.strip()!r} and {_END!r}")
+    return f"{before}{start}{loss_table()}{end}{after}"
+
+
+def _public_functions(module: ModuleType) -> list[tuple[str, object]]:
+    return [
+        (name, value)
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and inspect.isfunction(value)
+        and value.__module__ == module.__name__
+    ]
+
+
+def main() -> None:
+    """Rewrites README.md of the clone this module lies in."""
+    path = pathlib.Path(__file__).parent.parent / "README.md"
+    write_atomically(path, write_table(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

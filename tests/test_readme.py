@@ -1,0 +1,64 @@
+"""The README's program blocks run as they stand, and its table of losses is that of the docstrings."""
+
+import pathlib
+import re
+
+import jax
+import numpy as np
+import optax
+
+from experiments.loss_table import write_table
+from jaxgen import vae
+from jaxgen.data import load
+from jaxgen.distributions import Bernoulli, Normal
+from jaxgen.training.evaluation import evaluate, summarize
+
+README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def block_with(text):
+    (block,) = [block for block in BLOCKS if text in block]
+    return block
+
+
+def test_table_of_losses_is_that_of_the_docstrings():
+    assert write_table(README) == README
+
+
+def test_three_lines_use_a_loss(key):
+    weights = jax.random.normal(key, (4, 2))
+    names = {
+        "key": key,
+        "encode": lambda x: Normal(x @ weights, x @ weights),
+        "decode": lambda z: Bernoulli(z @ weights.T),
+        "x": np.eye(4, dtype=np.float32)[:3],
+    }
+    exec(block_with("terms = vae.losses"), names)
+    assert names["terms"].rate.shape == (3,)
+    assert np.isfinite(names["loss"])
+
+
+def test_an_algorithm_needs_no_loop(key):
+    batch = {"x": np.zeros((2, 28, 28, 1), np.uint8)}
+    names = {"vae": vae, "optax": optax, "jax": jax, "key": key, "batch": batch}
+    exec(block_with("vae.conv_vae("), names)
+    assert names["state"].step == 1
+    assert np.isfinite(names["metrics"]["loss"])
+
+
+def test_own_method_reaches_the_entropy_of_each_pixel(tmp_path, monkeypatch):
+    definition, use = block_with("def pixelwise_algorithm"), block_with("fit(algorithm")
+    assert len(definition.splitlines()) < 40
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(definition, names)
+    exec(use, names)
+    digits = load("digits")
+    metrics = evaluate(
+        names["algorithm"], names["result"].state, digits.train, jax.random.key(0), block_size=175
+    )
+    reached = summarize(metrics)["log_likelihood"].mean
+    counts = np.stack([(digits.train.arrays["x"] == level).mean(axis=0) for level in range(17)])
+    entropy = -np.sum(np.where(counts > 0, counts * np.log(np.maximum(counts, 1e-12)), 0.0))
+    assert -entropy - 0.5 < reached <= -entropy + 1e-3
