@@ -27,7 +27,7 @@ class Settings:
 
 def main() -> None:
     """Restores the run, loads its data and measures."""
-    settings = parse(Settings, __doc__)
+    settings = parse(Settings, "experiments.evaluate", __doc__)
     configure()
     with errors_exit(2, ValueError, CheckpointError):
         run = load_run(settings.run)

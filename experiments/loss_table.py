@@ -1,6 +1,6 @@
 """Writes the table of losses in README.md from their docstrings.
 
-    python -m experiments.loss_table
+python -m experiments.loss_table
 """
 
 import inspect

@@ -36,7 +36,7 @@ class Settings:
 
 def main() -> None:
     """Restores the run, draws and writes the sheet."""
-    settings = parse(Settings, __doc__)
+    settings = parse(Settings, "experiments.sample", __doc__)
     configure()
     with errors_exit(2, ValueError, CheckpointError, OSError):
         if settings.num < 1:

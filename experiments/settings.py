@@ -39,7 +39,7 @@ class DataSettings:
 class TrainingSettings:
     """How long and how fast to train."""
 
-    steps: int = 5000
+    steps: int = 2000
     """Number of training steps; a finished run goes on if you raise it."""
     batch_size: int = 128
     """Examples in a step, over all devices."""
@@ -53,6 +53,8 @@ class TrainingSettings:
     """Steps in one dispatch to the device, and behind each row of metrics."""
     checkpoint_every: int = 1000
     """Steps between checkpoints."""
+    distributed: bool = False
+    """Join the processes of other hosts (TPU pod, Slurm, MPI); start the same line on each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +79,23 @@ class DataInfo:
         return cls(dataset.shape, dataset.levels, dataset.class_names)
 
 
-def parse(settings_class: type[Settings], description: str | None) -> Settings:
-    """Reads settings from the command line; on errors it prints them and exits with 2."""
-    return tyro.cli(settings_class, description=description, config=(tyro.conf.OmitArgPrefixes,))
+def parse(settings_class: type[Settings], module: str, doc: str | None) -> Settings:
+    """Reads settings from the command line; on errors it prints them and exits with 2.
+
+    Args:
+        settings_class: dataclass of the settings.
+        module: name of the script, as ``python -m`` takes it.
+        doc: the script's docstring, whose first paragraph heads the help.
+
+    Returns:
+        The settings.
+    """
+    return tyro.cli(
+        settings_class,
+        prog=f"python -m {module}",
+        description=(doc or "").partition("\n\n")[0],
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
 
 
 def from_json(cls: type[Settings], values: dict[str, Any]) -> Settings:

@@ -27,6 +27,7 @@ _FREE_SETTINGS = (
     "settings.data.data_dir",
     "settings.training.steps",
     "settings.training.checkpoint_every",
+    "settings.training.distributed",
 )
 
 

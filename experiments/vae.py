@@ -55,7 +55,7 @@ class Settings:
     """Widths of the fully connected encoder's layers; the decoder has them in reverse."""
     channels: tuple[int, ...] = (32, 64)
     """Channels of the convolutional encoder's layers; the decoder has them in reverse."""
-    dropout_rate: float = 0.0
+    dropout_rate: float = 0.2
     """Share of features dropped in training."""
     likelihood: Literal[
         "auto",
@@ -84,7 +84,7 @@ class Settings:
     """Draws behind the reported estimate of log p(x)."""
     mixture_components: int = 20
     """Gaussians fitted to the codes after training; autoencoders sample from them."""
-    autoencoder_steps: int = 2000
+    autoencoder_steps: int = 1000
     """Training steps of an autoencoder of the same shape, for the comparison of the latents (elbo); 0 leaves it out."""
 
 
@@ -191,8 +191,8 @@ def train_twin(
 
 def main() -> None:
     """Trains, measures and draws; the same line goes on where it stopped."""
-    settings = parse(Settings, __doc__)
-    configure()
+    settings = parse(Settings, "experiments.vae", __doc__)
+    configure(distributed=settings.training.distributed)
     with errors_exit(2, ValueError):
         dataset = settings.data.load()
         info = DataInfo.of(dataset)

@@ -12,11 +12,14 @@ _CONVOLUTION_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 _FLAG_VERSIONS = ("0.10.2",)
 
 
-def configure() -> None:
-    """Sets up the persistent compilation cache and the CPU flags; call it before the first JAX computation.
+def configure(*, distributed: bool = False) -> None:
+    """Sets up the compilation cache, the CPU flags and the processes; call it before the first JAX computation.
 
     The cache lives in ``$JAX_COMPILATION_CACHE_DIR`` or in ``jaxgen/xla`` of the user's cache directory
     (``$XDG_CACHE_HOME`` or ``~/.cache``). A flag that the user gave in ``XLA_FLAGS`` or ``NPROC`` is left alone.
+
+    Args:
+        distributed: whether to join the processes of other hosts, found by `jax.distributed.initialize`.
     """
     # Fewer threads than twice the virtual CPU devices can deadlock their all-reduce (jax 0.10 and 0.11).
     os.environ.setdefault("NPROC", str(max(32, 2 * int(os.environ.get("JAX_NUM_CPU_DEVICES", 1)))))
@@ -28,3 +31,5 @@ def configure() -> None:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(caches) / "jaxgen" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if distributed:
+        jax.distributed.initialize()
