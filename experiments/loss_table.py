@@ -9,7 +9,7 @@ import re
 from types import ModuleType
 
 from jaxgen import vae
-from jaxgen.training.run_directory import write_atomically
+from jaxgen.files import write_atomically
 
 _FAMILIES = {"vae": vae.losses}
 _START = "<!-- losses: written by `python -m experiments.loss_table` -->\n"

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from jaxgen import plots
+from jaxgen.files import write_atomically
 from jaxgen.training.logging import read_metrics
-from jaxgen.training.run_directory import RunDirectory, read_config, write_atomically
+from jaxgen.training.run_directory import RunDirectory, read_config
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #22262b; --soft: #646b75; --line: #dfe2e6;

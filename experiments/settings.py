@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import sys
 import typing
 from collections.abc import Iterator
@@ -13,6 +14,12 @@ from jaxgen.data.dataset import Dataset
 from jaxgen.data.load import load
 
 Settings = TypeVar("Settings")
+
+
+def require(is_good: bool, name: str, value: object, expected: str) -> None:
+    """Raises ValueError naming a setting, its value and what was expected, unless it is good."""
+    if not is_good:
+        raise ValueError(f"{name}: {value}, expected {expected}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +62,15 @@ class TrainingSettings:
     """Steps between checkpoints."""
     distributed: bool = False
     """Join the processes of other hosts (TPU pod, Slurm, MPI); start the same line on each."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "steps_per_call", "checkpoint_every"):
+            value = getattr(self, name)
+            require(value >= 1, name, value, "at least 1")
+        rate = self.learning_rate
+        require(0.0 < rate < math.inf, "learning_rate", rate, "a finite number above 0")
+        require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "in [0, 1)")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2**32 - 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,11 @@ import rich.table
 
 from experiments.settings import DataInfo, TrainingSettings, errors_exit
 from jaxgen.data.dataset import Dataset
+from jaxgen.files import write_atomically
 from jaxgen.training.checkpoint import CheckpointError
 from jaxgen.training.evaluation import NonFiniteMetricError, evaluate, summarize
 from jaxgen.training.loop import NonFiniteError, check_settings, fit
-from jaxgen.training.run_directory import RunDirectory, open_run, write_atomically
+from jaxgen.training.run_directory import RunDirectory, open_run
 from jaxgen.types import Algorithm, PyTree
 
 EVALUATION_SEED = 1

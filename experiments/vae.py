@@ -5,6 +5,7 @@ python -m experiments.vae --dataset mnist --data-dir DIR --model conv --run-dir 
 """
 
 import dataclasses
+import math
 import pathlib
 import shlex
 import sys
@@ -15,7 +16,14 @@ import optax
 
 from experiments import training, vae_pictures
 from experiments.report import write_report
-from experiments.settings import DataInfo, DataSettings, TrainingSettings, errors_exit, parse
+from experiments.settings import (
+    DataInfo,
+    DataSettings,
+    TrainingSettings,
+    errors_exit,
+    parse,
+    require,
+)
 from jaxgen import vae
 from jaxgen.data.dataset import Dataset
 from jaxgen.distributions import NormalMixture
@@ -86,6 +94,29 @@ class Settings:
     """Gaussians fitted to the codes after training; autoencoders sample from them."""
     autoencoder_steps: int = 1000
     """Training steps of an autoencoder of the same shape, for the comparison of the latents (elbo); 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        at_least = {
+            "latent_dim": 1,
+            "num_pseudo_inputs": 0,
+            "warm_up_steps": 0,
+            "num_samples": 1,
+            "importance_samples": 0,
+            "mixture_components": 1,
+            "autoencoder_steps": 0,
+        }
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            require(value >= least, name, value, f"at least {least}")
+        for name in ("hidden_sizes", "channels"):
+            sizes = getattr(self, name)
+            require(sizes and min(sizes) >= 1, name, sizes, "one or more numbers of at least 1")
+        for name in ("dropout_rate", "masking_probability"):
+            share = getattr(self, name)
+            require(0.0 <= share < 1.0, name, share, "in [0, 1)")
+        for name in ("beta", "free_bits", "activity_weight"):
+            weight = getattr(self, name)
+            require(0.0 <= weight < math.inf, name, weight, "a finite number of at least 0")
 
 
 def build_model(settings: Settings, info: DataInfo) -> vae.VAE:

@@ -5,13 +5,10 @@ display. Every file is written beside its place and moved there, so that a reade
 never sees half a picture.
 """
 
-import contextlib
 import io
 import math
 import os
-import pathlib
 import textwrap
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -22,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
+
+from jaxgen.files import write_atomically
 
 PathLike = str | os.PathLike[str]
 
@@ -48,24 +47,6 @@ CLASS_COLOURS = (
 )
 CLASS_MARKERS = ("o", "^", "s", "D", "v", "P", "X")  # one for every ten classes
 MAX_LEGEND_CLASSES = 40
-
-
-def write_atomic(path: PathLike, data: bytes) -> None:
-    """Writes a file so that readers see it whole or not at all; makes its folder if need be.
-
-    Args:
-        path: the file to write or replace.
-        data: its whole content.
-    """
-    target = pathlib.Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, target)
-    finally:
-        with contextlib.suppress(FileNotFoundError):  # moved away already unless something failed
-            temporary.unlink()
 
 
 def _check_images(x: np.ndarray, levels: int, rank: int) -> None:
@@ -179,7 +160,7 @@ def save_image(path: PathLike, array: np.ndarray) -> None:
     """
     buffer = io.BytesIO()
     _to_pillow(array).save(buffer, format="PNG")
-    write_atomic(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def save_grid(
@@ -246,7 +227,7 @@ def animation(
         duration=durations if len(images) > 1 else last_milliseconds,
         loop=0,
     )
-    write_atomic(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -307,7 +288,7 @@ def save_figure(path: PathLike, figure: Figure) -> None:
         path: the file; its folder is made if there is none.
         figure: from `new_figure`.
     """
-    write_atomic(path, figure_png(figure))
+    write_atomically(path, figure_png(figure))
 
 
 def draw_curves(
@@ -662,4 +643,4 @@ def _save_sheet(
     if title:
         lines = textwrap.fill(title, max(44, int(width / 11.5)))
         axes.set_title(lines, loc="left", fontsize=10, color=INK, pad=8, parse_math=False)
-    write_atomic(path, figure_png(figure, tight=True))
+    write_atomically(path, figure_png(figure, tight=True))

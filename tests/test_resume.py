@@ -189,7 +189,9 @@ def test_damaged_newest_checkpoint_is_passed_over(tmp_path, uninterrupted, refer
 
 @pytest.mark.slow
 def test_command_line_killed_at_random_moments(tmp_path):
-    options = "--steps 300 --steps-per-call 10 --checkpoint-every 20 --hidden-sizes 16 --latent-dim 4"
+    options = (
+        "--steps 300 --steps-per-call 10 --checkpoint-every 20 --hidden-sizes 16 --latent-dim 4"
+    )
     options += " --importance-samples 4 --autoencoder-steps 20"
 
     def program(name: str) -> Program:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from jaxgen.files import write_atomically
 from jaxgen.training.run_directory import (
     RunError,
     open_run,
     read_config,
-    write_atomically,
 )
 
 ROOT = Path(__file__).parent.parent

@@ -1,6 +1,7 @@
 """VAE losses against exact linear-Gaussian likelihoods, closed forms and their reductions to each other."""
 
 import functools
+import itertools
 import math
 
 import jax
@@ -126,7 +127,7 @@ def test_bounds_rise_with_samples_to_the_likelihood():
         )
         for num_samples in (1, 5, 50)
     ]
-    for (lower, lower_error), (upper, upper_error) in zip(bounds, bounds[1:], strict=False):
+    for (lower, lower_error), (upper, upper_error) in itertools.pairwise(bounds):
         assert np.all(upper - lower > -5 * np.hypot(lower_error, upper_error))
     (elbo, elbo_error), (_, _), (iw50, iw50_error) = bounds
     assert np.all(iw50 - elbo > 5 * np.hypot(elbo_error, iw50_error))
@@ -326,7 +327,9 @@ def test_chunks_do_not_change_the_estimate():
     ]
     assert np.all(np.asarray(estimates[0].log_likelihood) < -600)
     for estimate in estimates[1:]:
-        np.testing.assert_allclose(estimate, estimates[0], rtol=1e-5)
+        np.testing.assert_allclose(estimate[0], estimates[0][0], rtol=1e-6)
+        # A weight of 1 in logarithms of -2000 has an error of 1e-4.
+        np.testing.assert_allclose(estimate[1], estimates[0][1], rtol=2e-3)
     bound = losses.importance_weighted(jax.random.key(0), WRONG, DECODE, PRIOR, far, num_samples=15)
     np.testing.assert_allclose(estimates[0].log_likelihood, -bound, rtol=1e-6)
 
@@ -454,7 +457,7 @@ def test_masking_noise_refuses_what_is_no_probability(probability):
 
 
 def test_gaussian_noise_refuses_a_negative_deviation():
-    with pytest.raises(ValueError, match="std: -1.0, expected at least 0"):
+    with pytest.raises(ValueError, match=r"std: -1\.0, expected at least 0"):
         losses.gaussian_noise(jax.random.key(0), X, std=-1.0)
 
 

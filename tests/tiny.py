@@ -1,6 +1,6 @@
 """A linear model with a memory of all it was given, and a program that trains it in a directory of its own.
 
-    python tests/tiny.py RUN_DIR '{"steps": 400, ...}'
+python tests/tiny.py RUN_DIR '{"steps": 400, ...}'
 """
 
 import json

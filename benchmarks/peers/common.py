@@ -63,16 +63,18 @@ def timed(train: Callable[[int], float]) -> Callable[[int], Window]:
 
 
 def images() -> np.ndarray:
-    """Synthetic binary images: random 7x7 patterns of 4x4 pixels a cell, 2 % of the pixels flipped.
+    """Synthetic binary images: one filled ellipse each, with 2 % of the pixels flipped.
 
     Returns:
         uint8 `[12800, 28, 28, 1]`, values 0 and 1, the same in every process.
     """
     generator = np.random.default_rng(SEED)
-    cells = generator.integers(0, 2, (NUM_IMAGES, 7, 7), dtype=np.uint8)
-    pixels = cells.repeat(4, axis=1).repeat(4, axis=2)
-    flipped = generator.random(pixels.shape, dtype=np.float32) < 0.02
-    return (pixels ^ flipped)[..., None]
+    center = generator.uniform(8, 20, (2, NUM_IMAGES, 1, 1)).astype(np.float32)
+    radius = generator.uniform(3, 8, (2, NUM_IMAGES, 1, 1)).astype(np.float32)
+    row, column = np.ogrid[:IMAGE_SIZE, :IMAGE_SIZE]
+    distance = ((row - center[0]) / radius[0]) ** 2 + ((column - center[1]) / radius[1]) ** 2
+    flipped = generator.random(distance.shape, dtype=np.float32) < 0.02
+    return ((distance < 1) ^ flipped).astype(np.uint8)[..., None]
 
 
 def batch_rows() -> Iterator[np.ndarray]:

@@ -20,7 +20,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import image as image_summary
 from tensorboardX.summary import scalar as scalar_summary
 
-from jaxgen.training.run_directory import write_atomically
+from jaxgen.files import write_atomically
 
 _SECONDS_PER_FLUSH = 10.0
 METRICS_FILE = "metrics.jsonl"

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxgen.files import write_atomically
+
 CONFIG_FILE = "config.json"
 LOCK_FILE = "lock"
 
@@ -129,30 +131,6 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not run.config.is_file():
         raise RunError(f"{run.path} is not a run directory: it has no {CONFIG_FILE}")
     return _load_config(run.config)
-
-
-def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Writes a file so that readers, also after a crash, see the old content or the new, never a
-    part.
-
-    Args:
-        path: the file; its directory exists.
-        content: text (written as UTF-8) or bytes.
-
-    Raises:
-        OSError: if the disk is full or the file cannot be written; the old content stays.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def manifold(
     Raises:
         ValueError: if `size` is below 1 or the images are not uint8 with values below `levels`.
 
-    Source: D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes" (2014), figure 4.
+    Source:
+        D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes" (2014).
     """
     if size < 1:
         raise ValueError(f"size: expected at least 1, got {size}")
@@ -196,7 +197,8 @@ def interpolations(
     Raises:
         ValueError: if `num_steps` is below 2 or the images differ in shape.
 
-    Source: K. Shoemake, "Animating rotation with quaternion curves" (1985), for the spherical way.
+    Source:
+        K. Shoemake, "Animating rotation with quaternion curves" (1985), for the spherical way.
     """
     x_start, x_end = np.asarray(x_start), np.asarray(x_end)
     if x_start.shape != x_end.shape:
@@ -252,7 +254,8 @@ def traversals(
     Raises:
         ValueError: if `x` is not one image or a setting is out of its range.
 
-    Source: I. Higgins et al., "beta-VAE" (2017), figures of latent traversals.
+    Source:
+        I. Higgins et al., "beta-VAE" (2017).
     """
     x, kl = np.asarray(x), np.asarray(kl_per_dimension)
     if x.ndim != 4 or len(x) != 1:
@@ -313,8 +316,9 @@ def attribute_arithmetic(
     Raises:
         ValueError: if a class has no image in `x` or there is nothing to draw.
 
-    Source: A. B. L. Larsen et al., "Autoencoding beyond pixels using a learned similarity metric"
-        (2016), section 4 on visual attribute vectors.
+    Source:
+        A. B. L. Larsen et al., "Autoencoding beyond pixels using a learned similarity
+        metric" (2016).
     """
     x, label = np.asarray(x), np.asarray(label)
     for argument, index in (("source_class", source_class), ("target_class", target_class)):
@@ -368,8 +372,8 @@ def latent_health(
     Raises:
         ValueError: if the arrays are not `[D]` of one length or the threshold is not above 0.
 
-    Source: Y. Burda et al., "Importance Weighted Autoencoders" (2016), section 5.2, for active
-        units.
+    Source:
+        Y. Burda et al., "Importance Weighted Autoencoders" (2016), for active units.
     """
     kl, variance = np.asarray(kl_per_dimension), np.asarray(mean_variance)
     if kl.ndim != 1 or not len(kl) or kl.shape != variance.shape:
@@ -391,7 +395,7 @@ def latent_health(
     few = len(kl) <= 32  # the numbers of more dimensions would touch
     plots.style_axes(
         lower,
-        xlabel="latent dimension, largest KL first",
+        xlabel="latent dimension, largest KL first" if few else "latent dimensions in order of KL",
         ylabel="variance of the\nposterior mean",
     )
     _draw_bars(lower, variance[order], active, floor=threshold / 10)
@@ -446,7 +450,8 @@ def rate_distortion(
     Raises:
         ValueError: if the arrays are not `[T]` of one length.
 
-    Source: A. Alemi et al., "Fixing a Broken ELBO" (2018), figure 1.
+    Source:
+        A. Alemi et al., "Fixing a Broken ELBO" (2018).
     """
     steps, rate, distortion = (np.asarray(values, float) for values in (steps, rate, distortion))
     if steps.ndim != 1 or not len(steps) or not steps.shape == rate.shape == distortion.shape:

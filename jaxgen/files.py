@@ -1,0 +1,28 @@
+"""Writing files so that a crash leaves no half of one."""
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Writes a file so that readers see the old content or the new, never a part, also after a crash.
+
+    Args:
+        path: the file; its directory is made if there is none.
+        content: text (written as UTF-8) or bytes.
+
+    Raises:
+        OSError: if the disk is full or the file cannot be written; the old content stays.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
