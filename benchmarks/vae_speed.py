@@ -31,6 +31,9 @@ ROOT = Path(__file__).parents[1]
 JAXGEN = "jaxgen"
 """The contestant that is compared with the fastest of the others."""
 
+MIN_STEPS = 10
+"""Least number of steps in a turn."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -43,7 +46,7 @@ class Settings:
     windows: int = 9
     """Turns of each contestant."""
     seconds: float = 4.0
-    """Least length of a turn."""
+    """Length of a turn, about."""
     threads: int = 2
     """Cores that a contestant may use."""
     json_out: Path | None = None
@@ -123,6 +126,7 @@ class Worker:
         """Ends the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+        self._process.terminate()
         self._process.wait()
 
     def _read(self) -> dict[str, Any]:
@@ -186,14 +190,15 @@ def measure(workload: Workload, settings: Settings, console: Console) -> list[di
         ValueError: if the contestants' networks differ in size.
     """
     with _workers(workload, settings, console) as workers:
-        num_steps = {}
         for worker in workers:
             # Once to warm up, once to learn how many steps fill a window.
-            worker.run(20)
-            num_steps[worker.name] = max(20, round(settings.seconds * worker.run(20)))
+            worker.run(MIN_STEPS)
+            worker.run(MIN_STEPS)
         for window in range(settings.windows):
             for worker in workers:
-                worker.speeds.append(worker.run(num_steps[worker.name]))
+                speed = worker.last["steps"] / worker.last["seconds"]
+                num_steps = max(MIN_STEPS, round(settings.seconds * speed))
+                worker.speeds.append(worker.run(num_steps))
             console.print(f"{workload}: window {window + 1} of {settings.windows}", style="dim")
         return [_record(worker) for worker in workers]
 

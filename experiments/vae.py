@@ -110,7 +110,7 @@ class Settings:
             require(value >= least, name, value, f"at least {least}")
         for name in ("hidden_sizes", "channels"):
             sizes = getattr(self, name)
-            require(sizes and min(sizes) >= 1, name, sizes, "one or more numbers of at least 1")
+            require(min(sizes, default=1) >= 1, name, sizes, "numbers of at least 1")
         for name in ("dropout_rate", "masking_probability"):
             share = getattr(self, name)
             require(0.0 <= share < 1.0, name, share, "in [0, 1)")

@@ -216,3 +216,26 @@ def pca_error(x, q):
     """Mean over examples of the squared error of the best projection to q dimensions."""
     x = np.asarray(x, np.float64)
     return np.linalg.eigvalsh(np.cov(x.T, bias=True))[:-q].sum()
+
+
+# --- Training steps ---
+
+
+def least_squares_momentum_descent(x, y, start, rate, momentum, num_steps):
+    """Yields weights after, and mean squared error and gradient norm before, each heavy-ball step."""
+    weights, velocity = np.array(start, np.float64), np.zeros(len(start))
+    for _ in range(num_steps):
+        residual = x @ weights - y
+        gradient = 2.0 * x.T @ residual / len(x)
+        velocity = momentum * velocity + gradient
+        weights = weights - rate * velocity
+        yield weights, np.mean(residual**2), np.linalg.norm(gradient)
+
+
+def exponential_moving_average(values, start, decay):
+    """Averages with the decay ``min(decay, (1 + t) / (10 + t))`` at step t = 1, 2, ..."""
+    average = start
+    for step, value in enumerate(values, 1):
+        current = min(decay, (1 + step) / (10 + step))
+        average = current * average + (1 - current) * value
+        yield average

@@ -73,13 +73,16 @@ def make_algorithm(
     return Algorithm(init, step, sample, evaluate)
 
 
-def main(run_dir: str, settings: str) -> None:
+def main(run_dir: str, settings: str, *processes: str) -> None:
     from experiments import training
     from experiments.settings import TrainingSettings
     from jaxgen.training.platform import configure
     from jaxgen.training.run_directory import open_run
 
     configure()
+    if processes:
+        address, num_processes, process = processes
+        jax.distributed.initialize(address, int(num_processes), int(process))
     split = make_split()
     dataset = Dataset("tiny", SHAPE, 16, None, split, split)
     given = TrainingSettings(**json.loads(settings))

@@ -47,8 +47,10 @@ def evaluate(
         Name to float values `[N]`.
 
     Raises:
-        ValueError: if the split is empty.
+        ValueError: if the split is empty or `block_size` is below 1.
     """
+    if block_size < 1:
+        raise ValueError(f"block_size: {block_size}, expected at least 1")
     if len(split) == 0:
         raise ValueError("the split to evaluate is empty")
     run = evaluate_rows(algorithm)

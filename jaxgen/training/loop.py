@@ -83,6 +83,8 @@ def fit(
         steps_per_call=steps_per_call,
         checkpoint_every=checkpoint_every,
     )
+    if seed < 0:
+        raise ValueError(f"seed: {seed}, expected at least 0")
     is_writer = jax.process_index() == 0
     checkpoints = Checkpoints(run.checkpoints)
     init_key, train_key = jax.random.split(jax.random.key(seed))
@@ -125,7 +127,7 @@ def fit(
 def check_settings(
     split: Split, *, steps: int, batch_size: int, steps_per_call: int, checkpoint_every: int
 ) -> None:
-    """Raises ValueError, before anything is compiled, if training cannot run with these settings.
+    """Checks, before anything is compiled, that training can run with these settings.
 
     Args:
         split: the examples to train on.
@@ -133,6 +135,9 @@ def check_settings(
         batch_size: a multiple of the number of devices, at most the number of examples.
         steps_per_call: at least 1.
         checkpoint_every: at least 1.
+
+    Raises:
+        ValueError: if a setting is out of its range.
     """
     positive = {
         "steps": steps,

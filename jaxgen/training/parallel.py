@@ -23,6 +23,12 @@ def replicate(tree: PyTree) -> PyTree:
 
     The copy is real even where the array lies there already: `train_steps` donates its state, which would otherwise
     delete the caller's array.
+
+    Args:
+      tree: arrays, on any device.
+
+    Returns:
+      The same tree, each array replicated by its sharding.
     """
     where = NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec())
     return jax.tree.map(lambda x: jax.device_put(jnp.copy(x), where), tree)
@@ -30,6 +36,12 @@ def replicate(tree: PyTree) -> PyTree:
 
 def shard_rows(indices: np.ndarray) -> np.ndarray:
     """Splits the last axis of global batch rows into this host's devices: `[K, B]` to `[devices, K, B / all devices]`.
+
+    Args:
+      indices: rows of K global batches, `[K, B]`.
+
+    Returns:
+      The rows of each local device, in the order of the devices.
 
     Raises:
       ValueError: if B does not divide by the number of devices.
@@ -41,7 +53,14 @@ def shard_rows(indices: np.ndarray) -> np.ndarray:
 
 
 def check_divides(batch_size: int) -> None:
-    """Raises ValueError if a global batch does not divide by the number of devices."""
+    """Checks that a global batch divides by the number of devices.
+
+    Args:
+      batch_size: examples of a step on all devices together.
+
+    Raises:
+      ValueError: if it does not divide.
+    """
     if batch_size < 1 or batch_size % jax.device_count():
         raise ValueError(
             f"batch_size: {batch_size} does not divide by the {jax.device_count()} devices; "

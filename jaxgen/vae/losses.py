@@ -279,7 +279,8 @@ def log_likelihood(
       chunk_size: draws decoded at once; memory grows with ``chunk_size * B``.
 
     Returns:
-      `LikelihoodEstimate` of `[B]` in nats; the standard error is 0 at ``K = 1``, where none can be told.
+      `LikelihoodEstimate` of `[B]` in nats; the standard error is 0 at ``K = 1``, where none can be told, and has no
+      gradient.
 
     Raises:
       ValueError: if `num_samples` or `chunk_size` is below 1.
@@ -295,7 +296,8 @@ def log_likelihood(
         lambda k: _log_weight(k, q, decode, prior, x), keys, batch_size=min(chunk_size, num_samples)
     )
     log_mean = jax.nn.logsumexp(log_weights, axis=0) - jnp.log(float(num_samples))
-    relative_weights = jnp.exp(log_weights - log_mean[None])
+    # The error is a report, not an objective, and the gradient of its square root is NaN for equal weights.
+    relative_weights = jax.lax.stop_gradient(jnp.exp(log_weights - log_mean[None]))
     standard_error = jnp.std(relative_weights, axis=0) / jnp.sqrt(float(max(num_samples - 1, 1)))
     return LikelihoodEstimate(log_mean, standard_error)
 

@@ -49,7 +49,14 @@ class StandardNormal:
 
 
 def standard_normal(latent_dim: int) -> StandardNormal:
-    """Returns the standard normal over `latent_dim` latents."""
+    """Makes the standard normal over the latents.
+
+    Args:
+      latent_dim: number of latents.
+
+    Returns:
+      The prior.
+    """
     return StandardNormal(jnp.zeros(latent_dim))
 
 
