@@ -208,11 +208,12 @@ def main(windows: int = 9, steps: int = 4, batch: int = 64, xla_defaults: bool =
     flags = "XLA's default flags" if xla_defaults else "the flags of jaxgen's scripts"
     table = Table(title=f"milliseconds a step on {jax.default_backend()} with {flags}")
     for column in (
-        *("layer, forward and backward", "jaxgen", "jaxgen in scan", "lax", "lax in scan"),
-        *("jaxgen: scan / step", "scan: lax / jaxgen"),
-        *("kernel gradient", "lax kernel gradient", "lax / jaxgen"),
+        *("forward and backward", "jaxgen", "in scan", "lax", "in scan"),
+        *("jaxgen: scan / not", "in scan: lax / jaxgen"),
+        *("kernel gradient: jaxgen", "lax", "lax / jaxgen"),
     ):
-        table.add_column(column, justify="left" if not table.columns else "right")
+        is_first = not table.columns
+        table.add_column(column, justify="left" if is_first else "right", no_wrap=is_first)
     for case in cases(batch):
         table.add_row(*measure(case, windows, steps))
     Console(width=150).print(table)

@@ -143,18 +143,21 @@ def test_killed_while_a_checkpoint_is_written(tmp_path, reference):
     assert not list(tmp_path.glob("run/checkpoints/*.part"))
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_by_a_signal(tmp_path, reference, signum):
+def test_stopped_by_signals(tmp_path, reference):
     program = tiny(tmp_path / "run")
-    code, output = program.interrupt(lambda: program.num_rows() >= 5, signum)
-    assert code == 0, output
-    assert "Traceback" not in output
-    step = program.steps()[-1]
-    assert 0 < step < STEPS
-    assert f"stopped at step {step}; the same line goes on from there" in output
-    assert reference.startswith(program.metrics())
-    assert json.loads(program.metrics().splitlines()[-1])["step"] == step
-    assert f"resumed at step {step}" in program.run()
+    before = 0
+    for signum, num_rows in ((signal.SIGTERM, 5), (signal.SIGINT, 20)):
+        code, output = program.interrupt(lambda n=num_rows: program.num_rows() >= n, signum)
+        assert code == 0, output
+        assert "Traceback" not in output
+        step = program.steps()[-1]
+        assert before < step < STEPS
+        assert not before or f"resumed at step {before}" in output
+        assert f"stopped at step {step}; the same line goes on from there" in output
+        assert reference.startswith(program.metrics())
+        assert json.loads(program.metrics().splitlines()[-1])["step"] == step
+        before = step
+    assert f"resumed at step {before}" in program.run()
     assert program.metrics() == reference
 
 

@@ -11,8 +11,8 @@ Each is one `lax.conv_general_dilated`.
 
 Why not leave this to autodiff: XLA's CPU compiler has a fast path for convolutions in the dimension
 order NHWC x HWIO -> NHWC only. In the entry computation it reorders others; inside `scan`, `while`
-and `cond` it does not, and what autodiff derives there (from `lax.conv_transpose` anywhere) runs 10
-to 100 times slower. On a GPU or TPU the opposite holds: the vendor's library knows the patterns
+and `cond` it does not, and what autodiff derives there (from `lax.conv_transpose` anywhere) runs 7
+to 90 times slower. On a GPU or TPU the opposite holds: the vendor's library knows the patterns
 that autodiff makes, so there `lax.platform_dependent` selects exactly these.
 
 `jax.custom_vjp` has no forward mode. For `jax.jvp`, `jax.jacfwd` or a forward-over-reverse Hessian,
@@ -415,7 +415,7 @@ def plain_conv(
 ) -> Array:
     """Convolve as `conv` does, with lax's own derivatives: the path for `jvp` and Hessians.
 
-    On a CPU its reverse mode is slow inside of `lax.scan`, and its second derivatives everywhere.
+    On a CPU its reverse mode is slow inside of `lax.scan`.
 
     Args:
         x: images, `[B, H, W, C]`, floating.
