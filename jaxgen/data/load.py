@@ -1,10 +1,6 @@
 """One door to every data set: `load(name)`."""
 
-from jaxgen.data.dataset import DataError, Dataset
-
-TOY_NAMES = ("ring", "grid", "moons", "checkerboard")
-OWN_NAMES = ("digits", *TOY_NAMES)
-FOLDER_PREFIX = "folder:"
+from jaxgen.data.dataset import FOLDER_PREFIX, OWN_NAMES, DataError, Dataset
 
 
 def load(

@@ -9,7 +9,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxgen.data import images
-from jaxgen.data.dataset import DataError, Dataset, NumpyBatch, StreamSplit
+from jaxgen.data.dataset import (
+    FOLDER_PREFIX,
+    OWN_NAMES,
+    DataError,
+    Dataset,
+    NumpyBatch,
+    StreamSplit,
+)
 
 _FORMAT = "array_record"
 _MODES = {None: "RGB", 1: "L", 3: "RGB", 4: "RGBA"}
@@ -121,8 +128,6 @@ def _recipe(builder: Any) -> str:
 
 def _unknown(name: str, data_dir: str | None) -> str:
     """The message for a name that is no data set."""
-    from jaxgen.data.load import FOLDER_PREFIX, OWN_NAMES
-
     known = [*OWN_NAMES, *tfds.list_builders(with_community_datasets=False)]
     stem = name.split("/")[0].split(":")[0]
     close = difflib.get_close_matches(stem, known, n=5)
