@@ -96,6 +96,7 @@ class Worker:
         contestant = CONTESTANTS[name]
         self.name = name
         self.speeds: list[float] = []
+        self.peak_mib = 0.0
         arguments = [contestant.module, contestant.variant, workload, str(threads)]
         # Without spaces, which the compiler line of torch.compile cannot bear.
         folder = directory / f"{workload} {name}".replace(" ", "-")
@@ -193,6 +194,8 @@ def measure(workload: Workload, settings: Settings, console: Console) -> list[di
         for worker in workers:
             # Once to warm up, once to learn how many steps fill a window.
             worker.run(MIN_STEPS)
+            # Taken here, since jaxgen restarts its run for each window and keeps every program.
+            worker.peak_mib = worker.last["peak_mib"]
             worker.run(MIN_STEPS)
         for window in range(settings.windows):
             for worker in workers:
@@ -212,7 +215,7 @@ def _record(worker: Worker) -> dict[str, Any]:
         "steps_per_second": median,
         "windows": worker.speeds,
         "compile_seconds": max(0.0, worker.start["first_step_seconds"] - first_steps),
-        "peak_mib": worker.last["peak_mib"],
+        "peak_mib": worker.peak_mib,
         "loss": worker.last["loss"],
     }
 

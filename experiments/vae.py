@@ -111,6 +111,7 @@ class Settings:
         for name in ("hidden_sizes", "channels"):
             sizes = getattr(self, name)
             require(min(sizes, default=1) >= 1, name, sizes, "numbers of at least 1")
+        require(len(self.channels) > 0, "channels", self.channels, "one or more layers")
         for name in ("dropout_rate", "masking_probability"):
             share = getattr(self, name)
             require(0.0 <= share < 1.0, name, share, "in [0, 1)")
