@@ -24,7 +24,10 @@ CASES = [
     ((7, 9), (2, 1), (3, 2), "VALID"),
     ((5, 6), (4, 2), (1, 2), ((2, 1), (0, 3))),
     ((4, 4), (5, 5), (2, 1), "SAME"),
+    ((7, 9), (4, 6), (2, 3), ((0, 3), (2, 1))),
+    ((9, 7), (4, 3), (2, 3), "VALID"),
 ]
+CHANNELS = pytest.mark.parametrize("channels", [1, 4])
 
 
 def lax_padding(size, kernel, stride, padding):
@@ -42,13 +45,14 @@ def draw(seed, *shapes):
     return [generator.normal(size=shape) for shape in shapes]
 
 
-def trilinear_arguments(size, kernel, stride, padding):
+def trilinear_arguments(size, kernel, stride, padding, *, channels=4):
+    x, w = (2, *size, channels), (*kernel, channels, 5)
     y = jax.eval_shape(
         lambda x, w: lax_conv(x, w, stride, padding),
-        jax.ShapeDtypeStruct((2, *size, 3), jnp.float32),
-        jax.ShapeDtypeStruct((*kernel, 3, 4), jnp.float32),
+        jax.ShapeDtypeStruct(x, jnp.float32),
+        jax.ShapeDtypeStruct(w, jnp.float32),
     )
-    return draw(0, (2, *size, 3), (*kernel, 3, 4), y.shape)
+    return draw(0, x, w, y.shape)
 
 
 def derivatives(function, arguments, cotangent, directions):
@@ -66,10 +70,11 @@ def derivatives(function, arguments, cotangent, directions):
     return function(*arguments), gradient(*arguments), second(*arguments)
 
 
+@CHANNELS
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_values_equal_references(case):
+def test_values_equal_references(case, channels):
     size, kernel, stride, padding = case
-    x, w, y = trilinear_arguments(*case)
+    x, w, y = trilinear_arguments(*case, channels=channels)
     explicit = lax_padding(size, kernel, stride, padding)
     settings = {"stride": stride, "padding": padding}
     with jax.enable_x64(True):
@@ -91,11 +96,13 @@ def test_values_equal_references(case):
     np.testing.assert_allclose(inner[1:], [inner[0]] * 2, rtol=1e-12)
 
 
+@CHANNELS
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_first_and_second_derivatives_equal_lax(case):
+def test_first_and_second_derivatives_equal_lax(case, channels):
     size, kernel, stride, padding = case
     with jax.enable_x64(True):
-        x, w, y = (jnp.asarray(value) for value in trilinear_arguments(*case))
+        arguments = trilinear_arguments(*case, channels=channels)
+        x, w, y = (jnp.asarray(value) for value in arguments)
         settings = {"stride": stride, "padding": padding}
         transpose = jax.linear_transpose
         pairs = [

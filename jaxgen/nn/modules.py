@@ -10,15 +10,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
-from jaxgen.nn.convolution import (
-    Padding,
-    Pair,
-    conv,
-    conv_transpose,
-    pair,
-    plain_conv,
-    plain_conv_transpose,
-)
+from jaxgen.nn.convolution import conv, conv_transpose, plain_conv, plain_conv_transpose
+from jaxgen.nn.geometry import Padding, Pair, pair
 from jaxgen.nn.sums import add_bias
 from jaxgen.types import Array
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxgen.nn.convolution import pair
+from jaxgen.nn.geometry import pair
 from jaxgen.types import Array
 
 

@@ -21,8 +21,11 @@ def configure(*, distributed: bool = False) -> None:
     Args:
         distributed: whether to join the processes of other hosts, found by `jax.distributed.initialize`.
     """
-    # Fewer threads than twice the virtual CPU devices can deadlock their all-reduce (jax 0.10 and 0.11).
-    os.environ.setdefault("NPROC", str(max(32, 2 * int(os.environ.get("JAX_NUM_CPU_DEVICES", 1)))))
+    num_devices = int(os.environ.get("JAX_NUM_CPU_DEVICES", 1))
+    if num_devices > 1:
+        # Fewer threads than twice the virtual CPU devices can deadlock their all-reduce (jax 0.10 and 0.11); more
+        # threads than cores slow the loop of one device by a third.
+        os.environ.setdefault("NPROC", str(max(32, 2 * num_devices)))
     flags = os.environ.get("XLA_FLAGS", "")
     if jaxlib.__version__ in _FLAG_VERSIONS and _CONVOLUTION_FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_CONVOLUTION_FLAG}=individual_dot".strip()
