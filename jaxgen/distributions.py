@@ -252,7 +252,7 @@ def normal_kl_per_dimension(q: Normal, p: Normal | None = None) -> Array:
       `[B, ...]` in nats, at least 0 up to rounding.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B.
+      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B (there for a standard normal p).
     """
     mean, log_var = _as_float(q.mean, q.log_var)
     if p is None:
@@ -276,7 +276,7 @@ def normal_kl(q: Normal, p: Normal | None = None) -> Array:
       `[B]` in nats.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B.
+      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B (there for a standard normal p).
     """
     return sum_event(normal_kl_per_dimension(q, p))
 

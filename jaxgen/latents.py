@@ -24,7 +24,8 @@ def lerp(start: Array, end: Array, weights: Array) -> Array:
       float32 `[B, T, ...]`.
 
     Source:
-      Radford et al. 2016, "DCGAN", section 6.1.
+      Radford et al. 2016, "Unsupervised representation learning with deep convolutional generative adversarial
+      networks", section 6.1.
     """
     start, end, weights = _path_arguments(start, end, weights)
     return (1.0 - weights) * start + weights * end

@@ -134,7 +134,7 @@ def bits_per_dim(nats: Array, num_dims: int) -> Array:
       ValueError: if `num_dims` is below 1.
 
     Source:
-      Theis et al. 2016, "A note on the evaluation of generative models", section 3.1.
+      van den Oord et al. 2016, "Pixel recurrent neural networks", section 5.1.
     """
     if num_dims < 1:
         raise ValueError(f"num_dims: {num_dims}, expected at least 1")

@@ -55,8 +55,9 @@ def ring(*, radius: float = 4.0 / 1.414, std: float = 0.5 / 1.414) -> ToyDensity
         ValueError: if radius or std is not above 0.
 
     Source:
-        Grathwohl, Chen, Bettencourt, Sutskever and Duvenaud (2019), FFJORD, section 4.1;
-        Lin, Khetan, Fanti and Oh (2018), PacGAN, section 4.1 (2D-ring).
+        Grathwohl, Chen, Bettencourt, Sutskever and Duvenaud (2019), FFJORD, section 4.1, with the
+        constants of its code;
+        Lin, Khetan, Fanti and Oh (2018), PacGAN (2D-ring).
     """
     if not radius > 0:
         raise ValueError(f"radius must be above 0, got {radius}")
@@ -81,7 +82,7 @@ def grid(*, spacing: float = 2.0, std: float = 0.05) -> ToyDensity:
         ValueError: if spacing or std is not above 0.
 
     Source:
-        Lin, Khetan, Fanti and Oh (2018), PacGAN, section 4.1 (2D-grid).
+        Lin, Khetan, Fanti and Oh (2018), PacGAN (2D-grid).
     """
     if not spacing > 0:
         raise ValueError(f"spacing must be above 0, got {spacing}")
@@ -177,7 +178,8 @@ def checkerboard() -> ToyDensity:
         The density; its entropy is ln 32 nats.
 
     Source:
-        Grathwohl, Chen, Bettencourt, Sutskever and Duvenaud (2019), FFJORD, section 4.1.
+        Grathwohl, Chen, Bettencourt, Sutskever and Duvenaud (2019), FFJORD, section 4.1, with the
+        constants of its code.
     """
     cells = np.array([(i, j) for i in range(-2, 2) for j in range(-2, 2) if (i + j) % 2 == 0])
     entropy = math.log(len(cells) * CHECKERBOARD_SIDE**2)

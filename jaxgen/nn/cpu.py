@@ -23,7 +23,16 @@ _FEW_CHANNELS = 3
 
 
 def conv(x: Array, w: Array, geometry: Geometry) -> Array:
-    """`conv` of a known geometry: a product for one channel and 1 x 1 kernels."""
+    """`conv` of a known geometry: a product for one channel and 1 x 1 kernels.
+
+    Args:
+        x: images, `[B, H, W, C]`.
+        w: kernel, `[kh, kw, C, O]`.
+        geometry: of the convolution.
+
+    Returns:
+        Features, `[B, h, w, O]`.
+    """
     if x.shape[3] == 1 or geometry.kernel == (1, 1):
         windows = _windows(x, geometry)
         return jnp.dot(windows, w.reshape(-1, w.shape[3])).reshape(
@@ -34,7 +43,18 @@ def conv(x: Array, w: Array, geometry: Geometry) -> Array:
 
 
 def conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
-    """`conv_transpose` of a known geometry: products for few channels, whole strides sub-pixel."""
+    """`conv_transpose` of a known geometry: by a product for few channels, else without dilation.
+
+    Where the stride does not divide the kernel, the dilated convolution is left as the fastest.
+
+    Args:
+        y: features, `[B, h, w, O]`.
+        w: kernel, `[kh, kw, C, O]`.
+        geometry: of the convolution whose adjoint this is.
+
+    Returns:
+        Images, `[B, H, W, C]`.
+    """
     if w.shape[2] <= _FEW_CHANNELS:
         return _overlap_add(y, w, geometry)
     sizes = list(zip(geometry.kernel, geometry.stride, strict=True))
@@ -52,7 +72,16 @@ def conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
 
 
 def conv_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
-    """`conv_kernel_gradient` of a known geometry."""
+    """`conv_kernel_gradient` of a known geometry.
+
+    Args:
+        x: images, `[B, H, W, C]`.
+        y: features, `[B, h, w, O]`.
+        geometry: of the convolution.
+
+    Returns:
+        Kernel, `[kh, kw, C, O]`.
+    """
     if geometry.kernel == (1, 1):
         w = jnp.dot(_windows(x, geometry).T, y.reshape(-1, y.shape[3]))
         return w.reshape(1, 1, *w.shape)

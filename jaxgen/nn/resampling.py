@@ -110,7 +110,7 @@ def depth_to_space(y: Array, factor: int = 2) -> Array:
 
     Source:
         Shi et al. (2016), Real-time single image and video super-resolution using an efficient
-        sub-pixel convolutional neural network, equation 4.
+        sub-pixel convolutional neural network, equation 4, up to the order of the channels.
     """
     chex.assert_rank(y, 4)
     factor, _ = pair("factor", factor)

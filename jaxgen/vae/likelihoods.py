@@ -76,7 +76,8 @@ def discretized_logistic(*, levels: int) -> Likelihood:
       Location (as a share of the range) and log-scale per pixel.
 
     Source:
-      Kingma et al. 2016, "Improving variational inference with inverse autoregressive flow", section 6.1.
+      Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", appendix C.5; open
+      edge bins: Salimans et al. 2017, "PixelCNN++", equation 2.
     """
     half_range = levels / 2.0
 

@@ -69,7 +69,7 @@ def reconstruction(encode: EncodeCode, decode: Decode, x: Array) -> Array:
       `[B]` in nats.
 
     Source:
-      Hinton & Salakhutdinov 2006.
+      Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks".
     """
     return denoising(encode, decode, x, x)
 
@@ -107,7 +107,8 @@ def sparse(encode: EncodeCode, decode: Decode, x: Array) -> SparseTerms:
       `SparseTerms` of `[B]`.
 
     Source:
-      Olshausen & Field 1996, equation 2, with ``S(z) = |z|``.
+      Olshausen & Field 1996, "Emergence of simple-cell receptive field properties by learning a sparse code for natural
+      images", equations 2 to 4 with ``S(z) = |z|``; here an encoder gives the code.
     """
     z = encode(x)
     chex.assert_rank(z, 2)
@@ -190,8 +191,8 @@ def free_bits(rate_per_dimension: Array, *, minimum: Array | float) -> Array:
       `[B]` in nats.
 
     Source:
-      Kingma et al. 2016, "Improving variational inference with inverse autoregressive flow", equation 15, with a
-      group per latent and the floor per example.
+      Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", equation 15, with the
+      floor per example.
     """
     chex.assert_rank(rate_per_dimension, 2)
     return jnp.sum(jnp.maximum(rate_per_dimension.astype(jnp.float32), minimum), axis=-1)
@@ -214,7 +215,7 @@ def free_bits_batch(
       `[B]` in nats, the same value for every example.
 
     Source:
-      Kingma et al. 2016, "Improving variational inference with inverse autoregressive flow", equation 15.
+      Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", equation 15.
     """
     chex.assert_rank(rate_per_dimension, 2)
     mean_rate = jnp.mean(rate_per_dimension.astype(jnp.float32), axis=0)
@@ -351,7 +352,7 @@ def gaussian_noise(key: Key, x: Array, *, std: float) -> Array:
       ValueError: if `std` is negative.
 
     Source:
-      Vincent et al. 2010, "Stacked denoising autoencoders", section 2.4.
+      Vincent et al. 2010, "Stacked denoising autoencoders", section 3.3.
     """
     if std < 0.0:
         raise ValueError(f"std: {std}, expected at least 0")

@@ -128,7 +128,7 @@ class VAE(nn.Module):
       latent_dim: D.
       likelihood: turns the decoder's outputs into a distribution over pixels.
       pseudo_inputs_shape: None for a standard normal prior; `(K, H, W, C)` for a VampPrior of K learned pseudo-inputs,
-        the mixture ``1/K sum_k q(z given u_k)`` (Tomczak & Welling 2018, equation 9).
+        the mixture ``1/K sum_k q(z given u_k)`` (Tomczak & Welling 2018, section 3).
     """
 
     encoder: nn.Module
