@@ -34,13 +34,13 @@ class Normal:
     """Diagonal normal, ``ln p(x) = -sum [(x - mean)^2 / exp(log_var) + log_var + ln(2 pi)] / 2``.
 
     Args:
-      mean: `[B, ...]`.
-      log_var: log-variance, of the rank of `mean`; an axis of length 1 is shared, as in
-        `[B, 1, 1, 1]`. Networks should bound it with `bound_log_var`: float32 cannot hold the
-        density of a log-variance much below -80.
+        mean: `[B, ...]`.
+        log_var: log-variance, of the rank of `mean`; an axis of length 1 is shared, as in
+            `[B, 1, 1, 1]`. Networks should bound it with `bound_log_var`: float32 cannot hold the
+            density of a log-variance much below -80.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix C.2.
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix C.2.
     """
 
     mean: Array
@@ -69,10 +69,10 @@ class Bernoulli:
     """Independent binary values, ``ln p(x) = sum [x logit - softplus(logit)]``.
 
     Args:
-      logits: `[B, ...]`. The data must be 0 or 1: grey values have no likelihood.
+        logits: `[B, ...]`. The data must be 0 or 1: grey values have no likelihood.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix C.1, written with logits.
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix C.1, written with logits.
     """
 
     logits: Array
@@ -98,10 +98,10 @@ class Categorical:
     """Independent integers 0 to levels - 1, ``ln p(x) = sum log_softmax(logits)[x]``.
 
     Args:
-      logits: `[B, ..., levels]`.
+        logits: `[B, ..., levels]`.
 
     Source:
-      van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 2.2.
+        van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 2.2.
     """
 
     logits: Array
@@ -135,15 +135,15 @@ class DiscretizedLogistic:
     At 0 ``b = -inf``, at the top ``a = inf``.
 
     Args:
-      mean: location in pixel units, `[B, ...]`.
-      log_scale: log of the scale in pixel units, same shape.
-      levels: number of pixel values, at least 2 (static).
+        mean: location in pixel units, `[B, ...]`.
+        log_scale: log of the scale in pixel units, same shape.
+        levels: number of pixel values, at least 2 (static).
 
     Raises:
-      ValueError: if `levels` is below 2.
+        ValueError: if `levels` is below 2.
 
     Source:
-      Salimans et al. 2017, "PixelCNN++", equation 2, for one component.
+        Salimans et al. 2017, "PixelCNN++", equation 2, for one component.
     """
 
     mean: Array
@@ -201,12 +201,12 @@ class NormalMixture:
     The one distribution whose parameters have no axis of examples.
 
     Args:
-      logits: unnormalised ``ln pi``, `[K]`.
-      mean: `[K, D]`.
-      log_var: `[K, D]`.
+        logits: unnormalised ``ln pi``, `[K]`.
+        mean: `[K, D]`.
+        log_var: `[K, D]`.
 
     Source:
-      Tomczak & Welling 2018, "VAE with a VampPrior" (the mixture of Gaussians prior).
+        Tomczak & Welling 2018, "VAE with a VampPrior" (the mixture of Gaussians prior).
     """
 
     logits: Array
@@ -245,14 +245,14 @@ def normal_kl_per_dimension(q: Normal, p: Normal | None = None) -> Array:
     ``[(mean_q - mean_p)^2 / v_p + v_q / v_p - 1 - ln(v_q / v_p)] / 2`` with variances v.
 
     Args:
-      q: over `[B, ...]`.
-      p: over the same shape, or axes of length 1 where it is shared; None stands for N(0, I).
+        q: over `[B, ...]`.
+        p: over the same shape, or axes of length 1 where it is shared; None stands for N(0, I).
 
     Returns:
-      `[B, ...]` in nats, at least 0 up to rounding.
+        `[B, ...]` in nats, at least 0 up to rounding.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B (there for a standard normal p).
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B (there for a standard normal p).
     """
     mean, log_var = _as_float(q.mean, q.log_var)
     if p is None:
@@ -269,14 +269,14 @@ def normal_kl(q: Normal, p: Normal | None = None) -> Array:
     """Divergence ``KL(q to p)`` between diagonal normals, summed over the event.
 
     Args:
-      q: over `[B, ...]`.
-      p: over the same shape, or axes of length 1 where it is shared; None stands for N(0, I).
+        q: over `[B, ...]`.
+        p: over the same shape, or axes of length 1 where it is shared; None stands for N(0, I).
 
     Returns:
-      `[B]` in nats.
+        `[B]` in nats.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B (there for a standard normal p).
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B (there for a standard normal p).
     """
     return sum_event(normal_kl_per_dimension(q, p))
 
@@ -285,15 +285,15 @@ def monte_carlo_kl(z: Array, q: Density, p: Density) -> Array:
     """One-draw estimate ``ln q(z) - ln p(z)`` of ``KL(q to p)``, where no closed form exists.
 
     Args:
-      z: one draw from q per example, `[B, ...]`; the same draw as the reconstruction uses.
-      q: density that z was drawn from.
-      p: any density.
+        z: one draw from q per example, `[B, ...]`; the same draw as the reconstruction uses.
+        q: density that z was drawn from.
+        p: any density.
 
     Returns:
-      `[B]` in nats; a single value can be negative, its expectation cannot.
+        `[B]` in nats; a single value can be negative, its expectation cannot.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 6.
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 6.
     """
     log_ratio = q.log_prob(z) - p.log_prob(z)
     chex.assert_shape(log_ratio, (len(z),))
@@ -308,18 +308,18 @@ def bound_log_var(raw: Array, low: float, high: float) -> Array:
     there never returns; here the slope decays as ``exp(-distance)``.
 
     Args:
-      raw: any shape.
-      low: lower bound.
-      high: upper bound, above `low`.
+        raw: any shape.
+        low: lower bound.
+        high: upper bound, above `low`.
 
     Returns:
-      float32 of the shape of `raw`, in [low, high] up to rounding.
+        float32 of the shape of `raw`, in [low, high] up to rounding.
 
     Raises:
-      ValueError: if `low` is not below `high`.
+        ValueError: if `low` is not below `high`.
 
     Source:
-      Chua et al. 2018, "Deep reinforcement learning in a handful of trials", appendix A.1.
+        Chua et al. 2018, "Deep reinforcement learning in a handful of trials", appendix A.1.
     """
     if not low < high:
         raise ValueError(f"low, high: {low}, {high}, expected low < high")
@@ -333,10 +333,10 @@ def sum_event(values: Array) -> Array:
     """Sums over all axes but the first, which counts examples.
 
     Args:
-      values: `[B, ...]`.
+        values: `[B, ...]`.
 
     Returns:
-      `[B]`.
+        `[B]`.
     """
     chex.assert_rank(values, set(range(1, 9)))
     return jnp.sum(values, axis=tuple(range(1, values.ndim)))

@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+PathLike = str | os.PathLike[str]
 
-def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
+
+def write_atomically(path: PathLike, content: str | bytes) -> None:
     """Writes a file so that readers see the old content or the new, never a part, also after a crash.
 
     Args:

@@ -16,16 +16,16 @@ def lerp(start: Array, end: Array, weights: Array) -> Array:
     """Interpolates along straight lines, ``(1 - w) start + w end``; exact at both ends.
 
     Args:
-      start: `[B, ...]`.
-      end: same shape.
-      weights: `[T]`, 0 at the start and 1 at the end; values outside extrapolate.
+        start: `[B, ...]`.
+        end: same shape.
+        weights: `[T]`, 0 at the start and 1 at the end; values outside extrapolate.
 
     Returns:
-      float32 `[B, T, ...]`.
+        float32 `[B, T, ...]`.
 
     Source:
-      Radford et al. 2016, "Unsupervised representation learning with deep convolutional generative adversarial
-      networks", section 6.1.
+        Radford et al. 2016, "Unsupervised representation learning with deep convolutional generative adversarial
+        networks", section 6.1.
     """
     start, end, weights = _path_arguments(start, end, weights)
     return (1.0 - weights) * start + weights * end
@@ -41,16 +41,16 @@ def slerp(start: Array, end: Array, weights: Array) -> Array:
     through the origin.
 
     Args:
-      start: `[B, ...]`; all axes but the first form one vector.
-      end: same shape.
-      weights: `[T]` in [0, 1].
+        start: `[B, ...]`; all axes but the first form one vector.
+        end: same shape.
+        weights: `[T]` in [0, 1].
 
     Returns:
-      float32 `[B, T, ...]`.
+        float32 `[B, T, ...]`.
 
     Source:
-      Shoemake 1985, "Animating rotation with quaternion curves", section 3.3; White 2016, "Sampling
-      generative networks", section 2.1.
+        Shoemake 1985, "Animating rotation with quaternion curves", section 3.3; White 2016, "Sampling
+        generative networks", section 2.1.
     """
     start, end, weights = _path_arguments(start, end, weights)
     start_length, end_length = _length(start), _length(end)
@@ -71,17 +71,17 @@ def attribute_vector(z: Array, has_attribute: Array) -> Array:
     """Direction from examples without an attribute to those with it: the difference of their means.
 
     Args:
-      z: latents, `[N, ...]`.
-      has_attribute: boolean `[N]`, e.g. ``label == 3``. Must be concrete, so do not jit this.
+        z: latents, `[N, ...]`.
+        has_attribute: boolean `[N]`, e.g. ``label == 3``. Must be concrete, so do not jit this.
 
     Returns:
-      float32 `[...]`, to be added to a latent with any weight.
+        float32 `[...]`, to be added to a latent with any weight.
 
     Raises:
-      ValueError: if every example, or none, has the attribute.
+        ValueError: if every example, or none, has the attribute.
 
     Source:
-      Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric".
+        Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric".
     """
     mask = np.asarray(has_attribute, dtype=bool)
     chex.assert_shape(mask, (len(z),))
@@ -97,18 +97,18 @@ def traversal(z: Array, dimension: int, values: Array) -> Array:
     """Copies of latents with one dimension set to each of some values.
 
     Args:
-      z: `[B, D]`.
-      dimension: 0 to D - 1.
-      values: `[T]`.
+        z: `[B, D]`.
+        dimension: 0 to D - 1.
+        values: `[T]`.
 
     Returns:
-      float32 `[B, T, D]`.
+        float32 `[B, T, D]`.
 
     Raises:
-      ValueError: if `dimension` is outside 0 to D - 1.
+        ValueError: if `dimension` is outside 0 to D - 1.
 
     Source:
-      Higgins et al. 2017, "beta-VAE", figures 1 to 4.
+        Higgins et al. 2017, "beta-VAE", figures 1 to 4.
     """
     chex.assert_rank([z, values], [2, 1])
     num_dimensions = z.shape[1]
@@ -124,19 +124,19 @@ def truncated_normal(key: Key, shape: tuple[int, ...], *, threshold: float) -> A
     A low threshold trades the variety of samples for their fidelity.
 
     Args:
-      key: random key.
-      shape: of the latents.
-      threshold: positive; large values give back the standard normal.
+        key: random key.
+        shape: of the latents.
+        threshold: positive; large values give back the standard normal.
 
     Returns:
-      float32 of `shape`, in [-threshold, threshold].
+        float32 of `shape`, in [-threshold, threshold].
 
     Raises:
-      ValueError: if `threshold` is not positive.
+        ValueError: if `threshold` is not positive.
 
     Source:
-      Brock et al. 2019, "Large scale GAN training for high fidelity natural image synthesis",
-      section 3.1.
+        Brock et al. 2019, "Large scale GAN training for high fidelity natural image synthesis",
+        section 3.1.
     """
     if not threshold > 0.0:
         raise ValueError(f"threshold: {threshold}, expected above 0")
@@ -151,17 +151,17 @@ def normal_grid(num_rows: int, num_columns: int) -> Array:
     the second up, as in a plot.
 
     Args:
-      num_rows: at least 1.
-      num_columns: at least 1.
+        num_rows: at least 1.
+        num_columns: at least 1.
 
     Returns:
-      float32 `[num_rows * num_columns, 2]`, row by row from the top.
+        float32 `[num_rows * num_columns, 2]`, row by row from the top.
 
     Raises:
-      ValueError: if a number is below 1.
+        ValueError: if a number is below 1.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix A.
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix A.
     """
     for name, num in (("num_rows", num_rows), ("num_columns", num_columns)):
         if num < 1:

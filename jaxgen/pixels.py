@@ -13,14 +13,14 @@ def to_model_range(x: Array, levels: int) -> Array:
     """Scales pixels linearly to [-1, 1]: ``y = 2 x / (levels - 1) - 1``.
 
     Args:
-      x: pixel values 0 to levels - 1, any shape and dtype.
-      levels: number of pixel values, 2 to 256.
+        x: pixel values 0 to levels - 1, any shape and dtype.
+        levels: number of pixel values, 2 to 256.
 
     Returns:
-      float32 of the shape of `x`.
+        float32 of the shape of `x`.
 
     Raises:
-      ValueError: if `levels` is outside 2 to 256.
+        ValueError: if `levels` is outside 2 to 256.
     """
     _check_levels(levels)
     return x.astype(jnp.float32) * (2.0 / (levels - 1)) - 1.0
@@ -30,14 +30,14 @@ def from_model_range(y: Array, levels: int) -> Array:
     """Inverse of `to_model_range`, rounded and clipped to valid pixel values.
 
     Args:
-      y: values about [-1, 1], any shape.
-      levels: number of pixel values, 2 to 256.
+        y: values about [-1, 1], any shape.
+        levels: number of pixel values, 2 to 256.
 
     Returns:
-      uint8 of the shape of `y`, 0 to levels - 1.
+        uint8 of the shape of `y`, 0 to levels - 1.
 
     Raises:
-      ValueError: if `levels` is outside 2 to 256.
+        ValueError: if `levels` is outside 2 to 256.
     """
     _check_levels(levels)
     x = (y.astype(jnp.float32) + 1.0) * (0.5 * (levels - 1))
@@ -53,14 +53,14 @@ def dequantize(key: Key, x: Array) -> Array:
     10^5 pixels.
 
     Args:
-      key: random key.
-      x: pixel values 0 to levels - 1 (at most 255), any shape and dtype.
+        key: random key.
+        x: pixel values 0 to levels - 1 (at most 255), any shape and dtype.
 
     Returns:
-      float32 of the shape of `x`, in [0, levels).
+        float32 of the shape of `x`, in [0, levels).
 
     Source:
-      Theis et al. 2016, "A note on the evaluation of generative models", section 3.1.
+        Theis et al. 2016, "A note on the evaluation of generative models", section 3.1.
     """
     noise = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.float32) * 2.0**-16
     return x.astype(jnp.float32) + noise
@@ -73,20 +73,20 @@ def logit_transform(x: Array, *, levels: int, alpha: float = 0.05) -> tuple[Arra
     ``ln |dy/dx| = ln[(1 - 2 alpha) / levels] - ln s - ln(1 - s)``.
 
     Args:
-      x: dequantized pixels in [0, levels], `[B, ...]`.
-      levels: number of pixel values, 2 to 256.
-      alpha: margin that keeps y finite, in (0, 0.5).
+        x: dequantized pixels in [0, levels], `[B, ...]`.
+        levels: number of pixel values, 2 to 256.
+        alpha: margin that keeps y finite, in (0, 0.5).
 
     Returns:
-      y, float32 of the shape of `x`, and the log-determinant of the whole map, `[B]` in nats:
-      ``ln p(x)`` in pixel units is ``ln p(y) + log_det``.
+        y, float32 of the shape of `x`, and the log-determinant of the whole map, `[B]` in nats:
+        ``ln p(x)`` in pixel units is ``ln p(y) + log_det``.
 
     Raises:
-      ValueError: if `levels` is outside 2 to 256 or `alpha` outside (0, 0.5).
+        ValueError: if `levels` is outside 2 to 256 or `alpha` outside (0, 0.5).
 
     Source:
-      Dinh et al. 2017, "Real NVP", section 4.1; with the symmetric margin of Papamakarios et al.
-      2017, "Masked autoregressive flow".
+        Dinh et al. 2017, "Real NVP", section 4.1; with the symmetric margin of Papamakarios et al.
+        2017, "Masked autoregressive flow".
     """
     slope = _logit_slope(levels, alpha)
     x = x.astype(jnp.float32)
@@ -99,20 +99,20 @@ def inverse_logit_transform(y: Array, *, levels: int, alpha: float = 0.05) -> tu
     """Inverse of `logit_transform`: ``x = levels (sigmoid(y) - alpha) / (1 - 2 alpha)``.
 
     Args:
-      y: `[B, ...]`, any real values.
-      levels: number of pixel values, 2 to 256.
-      alpha: as in `logit_transform`, in (0, 0.5).
+        y: `[B, ...]`, any real values.
+        levels: number of pixel values, 2 to 256.
+        alpha: as in `logit_transform`, in (0, 0.5).
 
     Returns:
-      x, float32 of the shape of `y`, beyond [0, levels] by at most
-      ``alpha levels / (1 - 2 alpha)``; and the log-determinant of this map, `[B]` in nats, the
-      negative of the forward one.
+        x, float32 of the shape of `y`, beyond [0, levels] by at most
+        ``alpha levels / (1 - 2 alpha)``; and the log-determinant of this map, `[B]` in nats, the
+        negative of the forward one.
 
     Raises:
-      ValueError: if `levels` is outside 2 to 256 or `alpha` outside (0, 0.5).
+        ValueError: if `levels` is outside 2 to 256 or `alpha` outside (0, 0.5).
 
     Source:
-      Papamakarios et al. 2017, "Masked autoregressive flow".
+        Papamakarios et al. 2017, "Masked autoregressive flow".
     """
     slope = _logit_slope(levels, alpha)
     y = y.astype(jnp.float32)
@@ -124,17 +124,17 @@ def bits_per_dim(nats: Array, num_dims: int) -> Array:
     """Converts nats per image to bits per dimension, ``nats / (num_dims ln 2)``.
 
     Args:
-      nats: negative log-likelihood of the pixels, `[B]`.
-      num_dims: height times width times channels, at least 1.
+        nats: negative log-likelihood of the pixels, `[B]`.
+        num_dims: height times width times channels, at least 1.
 
     Returns:
-      float32 `[B]`.
+        float32 `[B]`.
 
     Raises:
-      ValueError: if `num_dims` is below 1.
+        ValueError: if `num_dims` is below 1.
 
     Source:
-      van den Oord et al. 2016, "Pixel recurrent neural networks", section 5.1.
+        van den Oord et al. 2016, "Pixel recurrent neural networks", section 5.1.
     """
     if num_dims < 1:
         raise ValueError(f"num_dims: {num_dims}, expected at least 1")

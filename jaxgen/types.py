@@ -19,12 +19,12 @@ class Algorithm(NamedTuple):
     """A generative method as four pure functions, independent of any training loop.
 
     Attributes:
-      init: ``(key, batch) -> state``, a pytree of arrays.
-      step: ``(state, batch, key, axis_name=None) -> (state, metrics)``: one training step; metrics are scalars,
-        averaged over the devices of ``axis_name`` where one is given. The carry comes first, so `jax.lax.scan` runs
-        many steps in one dispatch.
-      sample: ``(state, key, num, label=None) -> x``: `num` (static) new images `[num, H, W, C]` in data space.
-      evaluate: ``(state, batch, key) -> metrics``: one value `[B]` per example and name.
+        init: ``(key, batch) -> state``, a pytree of arrays.
+        step: ``(state, batch, key, axis_name=None) -> (state, metrics)``: one training step; metrics are scalars,
+            averaged over the devices of ``axis_name`` where one is given. The carry comes first, so `jax.lax.scan` runs
+            many steps in one dispatch.
+        sample: ``(state, key, num, label=None) -> x``: `num` (static) new images `[num, H, W, C]` in data space.
+        evaluate: ``(state, batch, key) -> metrics``: one value `[B]` per example and name.
     """
 
     init: Callable[[Key, Batch], PyTree]
@@ -42,11 +42,11 @@ def jit_loss(
     retrace. Any other callable is wrapped in one, and traces anew for each new function object.
 
     Args:
-      function: the loss; omit it to use this as a decorator with arguments.
-      static_argnames: names of the arguments that must be Python values.
+        function: the loss; omit it to use this as a decorator with arguments.
+        static_argnames: names of the arguments that must be Python values.
 
     Returns:
-      The jitted loss with the same signature.
+        The jitted loss with the same signature.
     """
     if function is None:
         return functools.partial(jit_loss, static_argnames=static_argnames)

@@ -26,7 +26,8 @@ from flax.training.train_state import TrainState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgen.training.checkpoint import CheckpointError, Checkpoints, parameter_digest
+from jaxgen.training.checkpoint import CheckpointError, Checkpoints
+from jaxgen.training.leaves import parameter_digest
 
 ROOT = Path(__file__).parent.parent
 
@@ -420,7 +421,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 jax.distributed.initialize(f"localhost:{sys.argv[2]}", 2, int(sys.argv[3]))
-from jaxgen.training.checkpoint import CheckpointError, Checkpoints, parameter_digest
+from jaxgen.training.checkpoint import CheckpointError, Checkpoints
+from jaxgen.training.leaves import parameter_digest
 reports = []
 checkpoints = Checkpoints(sys.argv[1], report=reports.append)
 like = {"w": jnp.zeros((4, 3)), "key": jax.random.key(0), "n": 0}

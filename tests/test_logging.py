@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from jaxgen.training.logging import MetricsLog, Progress, read_metrics
+from jaxgen.training.logging import MetricsLog, read_metrics
+from jaxgen.training.progress import Progress
 
 
 def strict_rows(path) -> list[dict]:

@@ -14,7 +14,8 @@ import tiny
 from jaxgen.data.dataset import ArraySplit, StreamSplit
 from jaxgen.data.pipeline import batch_indices
 from jaxgen.training import loop
-from jaxgen.training.checkpoint import Checkpoints, parameter_digest
+from jaxgen.training.checkpoint import Checkpoints
+from jaxgen.training.leaves import parameter_digest
 from jaxgen.training.loop import NonFiniteError, fit, restore
 from jaxgen.training.run_directory import RunDirectory, open_run
 

@@ -13,9 +13,11 @@ from jax.experimental import multihost_utils
 
 from jaxgen.data.dataset import ArraySplit, Split
 from jaxgen.data.pipeline import chunk_indices, stream
-from jaxgen.training.checkpoint import Checkpoints, parameter_digest
-from jaxgen.training.logging import MetricsLog, Progress, read_metrics
+from jaxgen.training.checkpoint import Checkpoints
+from jaxgen.training.leaves import parameter_digest
+from jaxgen.training.logging import MetricsLog, read_metrics
 from jaxgen.training.parallel import check_divides, replicate, shard_rows, train_steps
+from jaxgen.training.progress import Progress
 from jaxgen.training.run_directory import RunDirectory
 from jaxgen.types import Algorithm, Key, PyTree
 

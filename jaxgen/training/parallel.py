@@ -25,10 +25,10 @@ def replicate(tree: PyTree) -> PyTree:
     delete the caller's array.
 
     Args:
-      tree: arrays, on any device.
+        tree: arrays, on any device.
 
     Returns:
-      The same tree, each array replicated by its sharding.
+        The same tree, each array replicated by its sharding.
     """
     where = NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec())
     return jax.tree.map(lambda x: jax.device_put(jnp.copy(x), where), tree)
@@ -38,13 +38,13 @@ def shard_rows(indices: np.ndarray) -> np.ndarray:
     """Splits the last axis of global batch rows into this host's devices: `[K, B]` to `[devices, K, B / all devices]`.
 
     Args:
-      indices: rows of K global batches, `[K, B]`.
+        indices: rows of K global batches, `[K, B]`.
 
     Returns:
-      The rows of each local device, in the order of the devices.
+        The rows of each local device, in the order of the devices.
 
     Raises:
-      ValueError: if B does not divide by the number of devices.
+        ValueError: if B does not divide by the number of devices.
     """
     check_divides(indices.shape[-1])
     parts = np.split(indices, jax.device_count(), axis=-1)
@@ -56,10 +56,10 @@ def check_divides(batch_size: int) -> None:
     """Checks that a global batch divides by the number of devices.
 
     Args:
-      batch_size: examples of a step on all devices together.
+        batch_size: examples of a step on all devices together.
 
     Raises:
-      ValueError: if it does not divide.
+        ValueError: if it does not divide.
     """
     if batch_size < 1 or batch_size % jax.device_count():
         raise ValueError(
@@ -74,12 +74,12 @@ def train_steps(algorithm: Algorithm, *, rows_are_shared: bool) -> Callable[...,
     Step `t` on device `d` uses the key ``fold_in(fold_in(key, t), d)``.
 
     Args:
-      algorithm: whose step is run.
-      rows_are_shared: True if all devices hold the whole data set, False if each is given rows of its own.
+        algorithm: whose step is run.
+        rows_are_shared: True if all devices hold the whole data set, False if each is given rows of its own.
 
     Returns:
-      ``(state, rows, indices [devices, K, b], steps [K], key) -> (state, metrics [K] each)``; `rows` is a dict of
-      arrays whose leading axis the indices select (behind a device axis where not shared). The state is donated.
+        ``(state, rows, indices [devices, K, b], steps [K], key) -> (state, metrics [K] each)``; `rows` is a dict of
+        arrays whose leading axis the indices select (behind a device axis where not shared). The state is donated.
     """
     # Over one device an all-reduce changes nothing and still copies every gradient.
     axis_name = AXIS if jax.device_count() > 1 else None
@@ -113,10 +113,10 @@ def evaluate_rows(algorithm: Algorithm) -> Callable[..., Any]:
     neighbours nor on the number of devices.
 
     Args:
-      algorithm: whose `evaluate` is run.
+        algorithm: whose `evaluate` is run.
 
     Returns:
-      ``(state, batch [devices, b, ...], numbers [devices, b], key) -> metrics [devices, b] each``.
+        ``(state, batch [devices, b, ...], numbers [devices, b], key) -> metrics [devices, b] each``.
     """
 
     def evaluate_one(state: PyTree, key: Key, example: Batch, number: Array) -> Metrics:

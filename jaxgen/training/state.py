@@ -16,8 +16,8 @@ class TrainState(train_state.TrainState):
     """flax's `TrainState` with batch statistics and an exponential moving average (EMA) of the parameters.
 
     Attributes:
-      batch_stats: the ``batch_stats`` collection of the model, empty where it has none.
-      ema_params: the moving average of ``params``, or None where none is kept.
+        batch_stats: the ``batch_stats`` collection of the model, empty where it has none.
+        ema_params: the moving average of ``params``, or None where none is kept.
     """
 
     batch_stats: PyTree
@@ -40,13 +40,13 @@ def create_train_state(
     """Builds the state of step 0.
 
     Args:
-      apply_fn: ``model.apply``.
-      variables: what ``model.init`` returned.
-      optimizer: the optax transformation that will update the parameters.
-      ema_decay: in [0, 1); 0 keeps no average.
+        apply_fn: ``model.apply``.
+        variables: what ``model.init`` returned.
+        optimizer: the optax transformation that will update the parameters.
+        ema_decay: in [0, 1); 0 keeps no average.
 
     Returns:
-      The state, every leaf of it an array.
+        The state, every leaf of it an array.
     """
     params: Any = flax.core.unfreeze(variables["params"])
     return TrainState(

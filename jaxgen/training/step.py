@@ -23,15 +23,15 @@ def gradient_step(
     leave with the same state.
 
     Args:
-      state: the state before the step.
-      loss_fn: see `LossFunction`; every metric is `[B]` or a scalar.
-      ema_decay: in [0, 1). The average follows ``min(ema_decay, (1 + step) / (10 + step))``, so that it forgets the
-        initial parameters early on; 0 where the state keeps none.
-      axis_name: the mapped axis of the devices, or None.
+        state: the state before the step.
+        loss_fn: see `LossFunction`; every metric is `[B]` or a scalar.
+        ema_decay: in [0, 1). The average follows ``min(ema_decay, (1 + step) / (10 + step))``, so that it forgets the
+            initial parameters early on; 0 where the state keeps none.
+        axis_name: the mapped axis of the devices, or None.
 
     Returns:
-      The state after the step, and the scalar metrics with ``"loss"`` and ``"gradient_norm"`` beside those of
-      ``loss_fn``.
+        The state after the step, and the scalar metrics with ``"loss"`` and ``"gradient_norm"`` beside those of
+        ``loss_fn``.
     """
 
     def mean_loss(params: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:

@@ -48,25 +48,25 @@ def elbo_algorithm(
     Whatever the training objective, `evaluate` reports the ELBO at ``beta = 1``, without free bits.
 
     Args:
-      model: see `VAE`.
-      optimizer: optax transformation.
-      levels: number of pixel values of the data.
-      beta: weight of the rate, or a schedule of it over steps (KL warm-up).
-      kl: rate in closed form, which needs the standard normal prior, or by the posterior draw.
-      free_bits: nats below which the batch mean rate of a latent is not pressed further; needs the closed form.
-      prior: a density to install in place of the model's own prior, such as a fitted mixture.
-      ema_decay: of the averaged parameters used for sampling and evaluation, in [0, 1); 0 keeps none.
-      num_importance_samples: K of the bound ``iw<K>`` that `evaluate` adds; 0 adds none.
+        model: see `VAE`.
+        optimizer: optax transformation.
+        levels: number of pixel values of the data.
+        beta: weight of the rate, or a schedule of it over steps (KL warm-up).
+        kl: rate in closed form, which needs the standard normal prior, or by the posterior draw.
+        free_bits: nats below which the batch mean rate of a latent is not pressed further; needs the closed form.
+        prior: a density to install in place of the model's own prior, such as a fitted mixture.
+        ema_decay: of the averaged parameters used for sampling and evaluation, in [0, 1); 0 keeps none.
+        num_importance_samples: K of the bound ``iw<K>`` that `evaluate` adds; 0 adds none.
 
     Returns:
-      The algorithm. `evaluate` gives `elbo`, `rate`, `distortion` and maybe `iw<K>` in nats, with its standard error,
-      and the bounds in bits per dimension.
+        The algorithm. `evaluate` gives `elbo`, `rate`, `distortion` and maybe `iw<K>` in nats, with its standard error,
+        and the bounds in bits per dimension.
 
     Raises:
-      ValueError: if the closed form or free bits are asked for under a prior that has none.
+        ValueError: if the closed form or free bits are asked for under a prior that has none.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes".
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes".
     """
     closed_form = kl == "closed_form"
     has_closed_form = prior is None and model.pseudo_inputs_shape is None
@@ -120,19 +120,19 @@ def importance_weighted_algorithm(
     """The importance-weighted autoencoder: minimises the negative bound with `num_samples` draws.
 
     Args:
-      model: see `VAE`.
-      optimizer: optax transformation.
-      levels: number of pixel values of the data.
-      num_samples: draws of the training bound, at least 1.
-      prior: a density to install in place of the model's own prior.
-      ema_decay: of the averaged parameters, in [0, 1); 0 keeps none.
-      num_importance_samples: K of the bound ``iw<K>`` that `evaluate` adds; 0 adds none.
+        model: see `VAE`.
+        optimizer: optax transformation.
+        levels: number of pixel values of the data.
+        num_samples: draws of the training bound, at least 1.
+        prior: a density to install in place of the model's own prior.
+        ema_decay: of the averaged parameters, in [0, 1); 0 keeps none.
+        num_importance_samples: K of the bound ``iw<K>`` that `evaluate` adds; 0 adds none.
 
     Returns:
-      The algorithm; `evaluate` is that of `elbo_algorithm`.
+        The algorithm; `evaluate` is that of `elbo_algorithm`.
 
     Source:
-      Burda et al. 2016, "Importance weighted autoencoders", equation 8.
+        Burda et al. 2016, "Importance weighted autoencoders", equation 8.
     """
 
     def objective(
@@ -170,22 +170,22 @@ def autoencoder_algorithm(
     It has no likelihood bound, and its samples mean little until a density of the codes is installed as the prior.
 
     Args:
-      model: see `VAE`; the log-variance head is not trained.
-      optimizer: optax transformation.
-      levels: number of pixel values of the data.
-      masking_probability: share of input pixels set to 0, in [0, 1): a denoising autoencoder.
-      activity_weight: nats per unit of ``sum |z|``, at least 0: a sparse autoencoder.
-      prior: density of the codes to sample from.
-      ema_decay: of the averaged parameters, in [0, 1); 0 keeps none.
+        model: see `VAE`; the log-variance head is not trained.
+        optimizer: optax transformation.
+        levels: number of pixel values of the data.
+        masking_probability: share of input pixels set to 0, in [0, 1): a denoising autoencoder.
+        activity_weight: nats per unit of ``sum |z|``, at least 0: a sparse autoencoder.
+        prior: density of the codes to sample from.
+        ema_decay: of the averaged parameters, in [0, 1); 0 keeps none.
 
     Returns:
-      The algorithm; `evaluate` gives the `distortion` in nats and the squared error per pixel value.
+        The algorithm; `evaluate` gives the `distortion` in nats and the squared error per pixel value.
 
     Raises:
-      ValueError: if a setting is out of range, or both are given.
+        ValueError: if a setting is out of range, or both are given.
 
     Source:
-      Hinton & Salakhutdinov 2006; Vincent et al. 2008; Olshausen & Field 1996.
+        Hinton & Salakhutdinov 2006; Vincent et al. 2008; Olshausen & Field 1996.
     """
     if activity_weight < 0.0 or (activity_weight and masking_probability):
         raise ValueError(

@@ -15,14 +15,14 @@ def active_units(
     """Tells which latents respond to the data.
 
     Args:
-      posterior_mean: of many examples, `[N, D]`.
-      threshold: variance over the examples above which a latent is active.
+        posterior_mean: of many examples, `[N, D]`.
+        threshold: variance over the examples above which a latent is active.
 
     Returns:
-      The variance of each latent's posterior mean, `[D]`, and whether it is active, bool `[D]`.
+        The variance of each latent's posterior mean, `[D]`, and whether it is active, bool `[D]`.
 
     Source:
-      Burda et al. 2016, "Importance weighted autoencoders", section 5.2.
+        Burda et al. 2016, "Importance weighted autoencoders", section 5.2.
     """
     chex.assert_rank(posterior_mean, 2)
     variance = jnp.var(posterior_mean.astype(jnp.float32), axis=0)
@@ -33,11 +33,11 @@ def describe_collapse(num_active: int, latent_dim: int) -> str:
     """Names the state of the posterior in one sentence.
 
     Args:
-      num_active: number of active units.
-      latent_dim: number of latents.
+        num_active: number of active units.
+        latent_dim: number of latents.
 
     Returns:
-      A sentence for a log or a figure.
+        A sentence for a log or a figure.
     """
     count = f"{num_active} of {latent_dim} latents are active"
     if num_active == 0:

@@ -24,9 +24,9 @@ class Likelihood(NamedTuple):
     """A family of decoder distributions.
 
     Attributes:
-      num_outputs: network outputs per pixel and channel.
-      is_density: True if the distribution is a density of dequantized pixels, False if a mass on the pixel values.
-      distribution: ``outputs [B, ..., num_outputs] -> distribution over x [B, ...]``.
+        num_outputs: network outputs per pixel and channel.
+        is_density: True if the distribution is a density of dequantized pixels, False if a mass on the pixel values.
+        distribution: ``outputs [B, ..., num_outputs] -> distribution over x [B, ...]``.
     """
 
     num_outputs: int
@@ -38,13 +38,13 @@ def bernoulli(*, levels: int) -> Likelihood:
     """Bernoulli pixels, for binary data alone.
 
     Args:
-      levels: must be 2.
+        levels: must be 2.
 
     Returns:
-      One logit per pixel.
+        One logit per pixel.
 
     Raises:
-      ValueError: if the data are not binary: the "likelihood" of grey values would be no likelihood.
+        ValueError: if the data are not binary: the "likelihood" of grey values would be no likelihood.
     """
     if levels != 2:
         raise ValueError(
@@ -58,10 +58,10 @@ def categorical(*, levels: int) -> Likelihood:
     """Independent categorical pixels: exact for any data, with one logit per level.
 
     Args:
-      levels: number of pixel values, at least 2.
+        levels: number of pixel values, at least 2.
 
     Returns:
-      `levels` logits per pixel.
+        `levels` logits per pixel.
     """
     return Likelihood(levels, False, Categorical)
 
@@ -70,14 +70,14 @@ def discretized_logistic(*, levels: int) -> Likelihood:
     """Logistic density integrated over each pixel's bin, with a location and a scale per pixel.
 
     Args:
-      levels: number of pixel values, at least 2.
+        levels: number of pixel values, at least 2.
 
     Returns:
-      Location (as a share of the range) and log-scale per pixel.
+        Location (as a share of the range) and log-scale per pixel.
 
     Source:
-      Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", appendix C.5; open
-      edge bins: Salimans et al. 2017, "PixelCNN++", equation 2.
+        Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", appendix C.5; open
+        edge bins: Salimans et al. 2017, "PixelCNN++", equation 2.
     """
     half_range = levels / 2.0
 
@@ -93,14 +93,14 @@ def gaussian(*, levels: int, std: float = 0.1) -> Likelihood:
     """Gaussian density of dequantized pixels with a fixed standard deviation.
 
     Args:
-      levels: number of pixel values, at least 2.
-      std: standard deviation as a share of the pixel range, positive.
+        levels: number of pixel values, at least 2.
+        std: standard deviation as a share of the pixel range, positive.
 
     Returns:
-      One mean per pixel.
+        One mean per pixel.
 
     Raises:
-      ValueError: if `std` is not positive.
+        ValueError: if `std` is not positive.
     """
     if not std > 0.0:
         raise ValueError(f"std: {std}, expected a positive share of the pixel range")
@@ -120,13 +120,13 @@ def gaussian_learned_variance(*, levels: int) -> Likelihood:
     of dequantized data can gain.
 
     Args:
-      levels: number of pixel values, at least 2.
+        levels: number of pixel values, at least 2.
 
     Returns:
-      Mean and log-variance per pixel.
+        Mean and log-variance per pixel.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix C.2.
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix C.2.
     """
     lowest, highest = -math.log(12.0), 2.0 * math.log(levels)
 

@@ -24,8 +24,8 @@ class ElboTerms(NamedTuple):
     """The two terms of the negative evidence lower bound (ELBO): ``distortion + rate``.
 
     Attributes:
-      distortion: ``-ln p(x given z)``, `[B]` in nats.
-      rate: the divergence from the prior to the posterior, `[B]` in nats.
+        distortion: ``-ln p(x given z)``, `[B]` in nats.
+        rate: the divergence from the prior to the posterior, `[B]` in nats.
     """
 
     distortion: Array
@@ -36,8 +36,8 @@ class SparseTerms(NamedTuple):
     """The two terms of the sparse autoencoder.
 
     Attributes:
-      distortion: ``-ln p(x given z)``, `[B]` in nats.
-      activity: ``sum |z|``, `[B]`.
+        distortion: ``-ln p(x given z)``, `[B]` in nats.
+        activity: ``sum |z|``, `[B]`.
     """
 
     distortion: Array
@@ -48,8 +48,8 @@ class LikelihoodEstimate(NamedTuple):
     """An importance-sampling estimate of the log-likelihood.
 
     Attributes:
-      log_likelihood: estimate of ``ln p(x)``, `[B]` in nats, a lower bound in expectation.
-      standard_error: of that estimate, `[B]` in nats, by the delta method.
+        log_likelihood: estimate of ``ln p(x)``, `[B]` in nats, a lower bound in expectation.
+        standard_error: of that estimate, `[B]` in nats, by the delta method.
     """
 
     log_likelihood: Array
@@ -61,15 +61,15 @@ def reconstruction(encode: EncodeCode, decode: Decode, x: Array) -> Array:
     """Autoencoder loss ``-ln p(x given encode(x))``.
 
     Args:
-      encode: ``x -> z [B, D]``.
-      decode: ``z -> distribution of x``.
-      x: `[B, ...]`.
+        encode: ``x -> z [B, D]``.
+        decode: ``z -> distribution of x``.
+        x: `[B, ...]`.
 
     Returns:
-      `[B]` in nats.
+        `[B]` in nats.
 
     Source:
-      Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks".
+        Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks".
     """
     return denoising(encode, decode, x, x)
 
@@ -79,16 +79,16 @@ def denoising(encode: EncodeCode, decode: Decode, x_corrupted: Array, x: Array) 
     """Denoising autoencoder loss ``-ln p(x given encode(x_corrupted))``: the target stays clean.
 
     Args:
-      encode: ``x -> z [B, D]``.
-      decode: ``z -> distribution of x``.
-      x_corrupted: what the encoder sees, `[B, ...]`; see `masking_noise` and `gaussian_noise`.
-      x: the clean target, same shape.
+        encode: ``x -> z [B, D]``.
+        decode: ``z -> distribution of x``.
+        x_corrupted: what the encoder sees, `[B, ...]`; see `masking_noise` and `gaussian_noise`.
+        x: the clean target, same shape.
 
     Returns:
-      `[B]` in nats.
+        `[B]` in nats.
 
     Source:
-      Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders", section 2.3.
+        Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders", section 2.3.
     """
     chex.assert_equal_shape([x_corrupted, x])
     return -decode(encode(x_corrupted)).log_prob(x)
@@ -99,16 +99,16 @@ def sparse(encode: EncodeCode, decode: Decode, x: Array) -> SparseTerms:
     """Terms of the sparse autoencoder with an L1 penalty: minimise ``distortion + weight * activity``.
 
     Args:
-      encode: ``x -> z [B, D]``.
-      decode: ``z -> distribution of x``.
-      x: `[B, ...]`.
+        encode: ``x -> z [B, D]``.
+        decode: ``z -> distribution of x``.
+        x: `[B, ...]`.
 
     Returns:
-      `SparseTerms` of `[B]`.
+        `SparseTerms` of `[B]`.
 
     Source:
-      Olshausen & Field 1996, "Emergence of simple-cell receptive field properties by learning a sparse code for natural
-      images", equations 2 to 4 with ``S(z) = |z|``; here an encoder gives the code.
+        Olshausen & Field 1996, "Emergence of simple-cell receptive field properties by learning a sparse code for
+        natural images", equations 2 to 4 with ``S(z) = |z|``; here an encoder gives the code.
     """
     z = encode(x)
     chex.assert_rank(z, 2)
@@ -123,16 +123,16 @@ def negative_elbo(key: Key, encode: Encode, decode: Decode, x: Array) -> ElboTer
     ``-ELBO = E_q[-ln p(x given z)] + KL(q(z given x) to N(0, I))``, the expectation by one reparameterized draw.
 
     Args:
-      key: random key of the draw.
-      encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
-      decode: ``z -> distribution of x``.
-      x: `[B, ...]`.
+        key: random key of the draw.
+        encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
+        decode: ``z -> distribution of x``.
+        x: `[B, ...]`.
 
     Returns:
-      `ElboTerms` of `[B]` in nats; their sum is the loss.
+        `ElboTerms` of `[B]` in nats; their sum is the loss.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 7 and appendix B.
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 7 and appendix B.
     """
     q = encode(x)
     return ElboTerms(-decode(q.sample(key)).log_prob(x), normal_kl(q))
@@ -145,17 +145,17 @@ def negative_elbo_monte_carlo(
     """Negative ELBO under any prior, with the rate ``ln q(z given x) - ln p(z)`` on the same draw as the distortion.
 
     Args:
-      key: random key of the draw.
-      encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
-      decode: ``z -> distribution of x``.
-      prior: density of z with ``log_prob(z) -> [B]``.
-      x: `[B, ...]`.
+        key: random key of the draw.
+        encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
+        decode: ``z -> distribution of x``.
+        prior: density of z with ``log_prob(z) -> [B]``.
+        x: `[B, ...]`.
 
     Returns:
-      `ElboTerms` of `[B]` in nats; a single rate can be negative, its expectation cannot.
+        `ElboTerms` of `[B]` in nats; a single rate can be negative, its expectation cannot.
 
     Source:
-      Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 6.
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 6.
     """
     q = encode(x)
     z = q.sample(key)
@@ -167,14 +167,14 @@ def beta_weighted(terms: ElboTerms, *, beta: Array | float) -> Array:
     """Beta-VAE objective ``distortion + beta * rate``; a bound on the likelihood only at ``beta = 1``.
 
     Args:
-      terms: of `[B]` each.
-      beta: weight of the rate, at least 0; a KL warm-up raises it from 0 to 1.
+        terms: of `[B]` each.
+        beta: weight of the rate, at least 0; a KL warm-up raises it from 0 to 1.
 
     Returns:
-      `[B]`.
+        `[B]`.
 
     Source:
-      Higgins et al. 2017, "beta-VAE", equation 4.
+        Higgins et al. 2017, "beta-VAE", equation 4.
     """
     return terms.distortion + beta * terms.rate
 
@@ -184,15 +184,15 @@ def free_bits(rate_per_dimension: Array, *, minimum: Array | float) -> Array:
     """Rate with a floor for every latent of every example: ``sum_d max(minimum, R_d)``.
 
     Args:
-      rate_per_dimension: `[B, D]` in nats.
-      minimum: nats below which a latent is not pressed further, at least 0.
+        rate_per_dimension: `[B, D]` in nats.
+        minimum: nats below which a latent is not pressed further, at least 0.
 
     Returns:
-      `[B]` in nats.
+        `[B]` in nats.
 
     Source:
-      Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", equation 15, with the
-      floor per example.
+        Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", equation 15, with the
+        floor per example.
     """
     chex.assert_rank(rate_per_dimension, 2)
     return jnp.sum(jnp.maximum(rate_per_dimension.astype(jnp.float32), minimum), axis=-1)
@@ -207,15 +207,15 @@ def free_bits_batch(
     A different objective from `free_bits`: an example may fall below the floor while the batch keeps above it.
 
     Args:
-      rate_per_dimension: `[B, D]` in nats.
-      minimum: nats below which a latent is not pressed further, at least 0.
-      axis_name: mapped axis over which the batch is spread, or None.
+        rate_per_dimension: `[B, D]` in nats.
+        minimum: nats below which a latent is not pressed further, at least 0.
+        axis_name: mapped axis over which the batch is spread, or None.
 
     Returns:
-      `[B]` in nats, the same value for every example.
+        `[B]` in nats, the same value for every example.
 
     Source:
-      Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", equation 15.
+        Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", equation 15.
     """
     chex.assert_rank(rate_per_dimension, 2)
     mean_rate = jnp.mean(rate_per_dimension.astype(jnp.float32), axis=0)
@@ -232,21 +232,21 @@ def importance_weighted(
     """Negative importance-weighted bound ``-(logsumexp_k ln w_k - ln K)``, ``w = p(x, z) / q(z given x)``.
 
     Args:
-      key: random key of the draws.
-      encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
-      decode: ``z -> distribution of x``.
-      prior: density of z with ``log_prob(z) -> [B]``.
-      x: `[B, ...]`.
-      num_samples: K, at least 1; at 1 the loss is the negative ELBO.
+        key: random key of the draws.
+        encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
+        decode: ``z -> distribution of x``.
+        prior: density of z with ``log_prob(z) -> [B]``.
+        x: `[B, ...]`.
+        num_samples: K, at least 1; at 1 the loss is the negative ELBO.
 
     Returns:
-      `[B]` in nats, in expectation at least ``-ln p(x)``.
+        `[B]` in nats, in expectation at least ``-ln p(x)``.
 
     Raises:
-      ValueError: if `num_samples` is below 1.
+        ValueError: if `num_samples` is below 1.
 
     Source:
-      Burda et al. 2016, "Importance weighted autoencoders", equation 8.
+        Burda et al. 2016, "Importance weighted autoencoders", equation 8.
     """
     keys = _sample_keys(key, num_samples)
     log_weights = jax.vmap(_log_weight, in_axes=(0, None, None, None, None))(
@@ -271,23 +271,23 @@ def log_likelihood(
     The value does not depend on the chunk size: draw k has a key of its own.
 
     Args:
-      key: random key of the draws.
-      encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
-      decode: ``z -> distribution of x``.
-      prior: density of z with ``log_prob(z) -> [B]``.
-      x: `[B, ...]`.
-      num_samples: K, at least 1.
-      chunk_size: draws decoded at once; memory grows with ``chunk_size * B``.
+        key: random key of the draws.
+        encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
+        decode: ``z -> distribution of x``.
+        prior: density of z with ``log_prob(z) -> [B]``.
+        x: `[B, ...]`.
+        num_samples: K, at least 1.
+        chunk_size: draws decoded at once; memory grows with ``chunk_size * B``.
 
     Returns:
-      `LikelihoodEstimate` of `[B]` in nats; the standard error is 0 at ``K = 1``, where none can be told, and has no
-      gradient.
+        `LikelihoodEstimate` of `[B]` in nats; the standard error is 0 at ``K = 1``, where none can be told, and has no
+        gradient.
 
     Raises:
-      ValueError: if `num_samples` or `chunk_size` is below 1.
+        ValueError: if `num_samples` or `chunk_size` is below 1.
 
     Source:
-      Burda et al. 2016, "Importance weighted autoencoders", section 3.
+        Burda et al. 2016, "Importance weighted autoencoders", section 3.
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size: {chunk_size}, expected at least 1")
@@ -318,18 +318,18 @@ def masking_noise(key: Key, x: Array, *, probability: float) -> Array:
     """Sets each value to 0 with a probability: the corruption of denoising autoencoders.
 
     Args:
-      key: random key.
-      x: `[B, ...]`.
-      probability: in [0, 1).
+        key: random key.
+        x: `[B, ...]`.
+        probability: in [0, 1).
 
     Returns:
-      float32 of the shape of `x`.
+        float32 of the shape of `x`.
 
     Raises:
-      ValueError: if `probability` is outside [0, 1).
+        ValueError: if `probability` is outside [0, 1).
 
     Source:
-      Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders", section 2.3.
+        Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders", section 2.3.
     """
     if not 0.0 <= probability < 1.0:
         raise ValueError(f"probability: {probability}, expected in [0, 1)")
@@ -341,18 +341,18 @@ def gaussian_noise(key: Key, x: Array, *, std: float) -> Array:
     """Adds independent normal noise to each value.
 
     Args:
-      key: random key.
-      x: `[B, ...]`.
-      std: standard deviation in the units of `x`, at least 0.
+        key: random key.
+        x: `[B, ...]`.
+        std: standard deviation in the units of `x`, at least 0.
 
     Returns:
-      float32 of the shape of `x`.
+        float32 of the shape of `x`.
 
     Raises:
-      ValueError: if `std` is negative.
+        ValueError: if `std` is negative.
 
     Source:
-      Vincent et al. 2010, "Stacked denoising autoencoders", section 3.3.
+        Vincent et al. 2010, "Stacked denoising autoencoders", section 3.3.
     """
     if std < 0.0:
         raise ValueError(f"std: {std}, expected at least 0")

@@ -18,9 +18,9 @@ class MLPEncoder(nn.Module):
     """Fully connected features of an image or a vector, `[B, ...] -> [B, F]`.
 
     Attributes:
-      hidden_sizes: width of each layer.
-      dropout_rate: share of features dropped in training, in [0, 1).
-      dtype: of the computation; parameters are float32.
+        hidden_sizes: width of each layer.
+        dropout_rate: share of features dropped in training, in [0, 1).
+        dtype: of the computation; parameters are float32.
     """
 
     hidden_sizes: Sequence[int] = (400,)
@@ -41,11 +41,11 @@ class MLPDecoder(nn.Module):
     """Fully connected decoder, `[B, D] -> [B, *shape, num_outputs]`.
 
     Attributes:
-      shape: of one example, such as `(H, W, C)`.
-      num_outputs: outputs per value of the example; see `Likelihood`.
-      hidden_sizes: width of each layer.
-      dropout_rate: share of features dropped in training, in [0, 1).
-      dtype: of the computation; parameters are float32.
+        shape: of one example, such as `(H, W, C)`.
+        num_outputs: outputs per value of the example; see `Likelihood`.
+        hidden_sizes: width of each layer.
+        dropout_rate: share of features dropped in training, in [0, 1).
+        dtype: of the computation; parameters are float32.
     """
 
     shape: Sequence[int]
@@ -68,9 +68,9 @@ class ConvEncoder(nn.Module):
     """Strided convolutions, each halving the image (rounding up), `[B, H, W, C] -> [B, F]`.
 
     Attributes:
-      channels: of each convolution.
-      dropout_rate: share of features dropped in training, in [0, 1).
-      dtype: of the computation; parameters are float32.
+        channels: of each convolution.
+        dropout_rate: share of features dropped in training, in [0, 1).
+        dtype: of the computation; parameters are float32.
     """
 
     channels: Sequence[int] = (32, 64)
@@ -90,11 +90,11 @@ class ConvDecoder(nn.Module):
     """Transposed convolutions, each doubling the image, cropped to its shape, `[B, D] -> [B, H, W, C, num_outputs]`.
 
     Attributes:
-      shape: `(H, W, C)` of the image.
-      num_outputs: outputs per pixel and channel; see `Likelihood`.
-      channels: of the feature maps, from the smallest to the largest map.
-      dropout_rate: share of features dropped in training, in [0, 1).
-      dtype: of the computation; parameters are float32.
+        shape: `(H, W, C)` of the image.
+        num_outputs: outputs per pixel and channel; see `Likelihood`.
+        channels: of the feature maps, from the smallest to the largest map.
+        dropout_rate: share of features dropped in training, in [0, 1).
+        dtype: of the computation; parameters are float32.
     """
 
     shape: Sequence[int]
@@ -123,12 +123,12 @@ class VAE(nn.Module):
     """A variational autoencoder: posterior, decoder distribution and prior of one model.
 
     Attributes:
-      encoder: ``x [B, ...] -> features [B, F]``.
-      decoder: ``z [B, D] -> outputs [B, ..., num_outputs]``.
-      latent_dim: D.
-      likelihood: turns the decoder's outputs into a distribution over pixels.
-      pseudo_inputs_shape: None for a standard normal prior; `(K, H, W, C)` for a VampPrior of K learned pseudo-inputs,
-        the mixture ``1/K sum_k q(z given u_k)`` (Tomczak & Welling 2018, section 3).
+        encoder: ``x [B, ...] -> features [B, F]``.
+        decoder: ``z [B, D] -> outputs [B, ..., num_outputs]``.
+        latent_dim: D.
+        likelihood: turns the decoder's outputs into a distribution over pixels.
+        pseudo_inputs_shape: None for a standard normal prior; `(K, H, W, C)` for a VampPrior of K learned
+            pseudo-inputs, the mixture ``1/K sum_k q(z given u_k)`` (Tomczak & Welling 2018, section 3).
     """
 
     encoder: nn.Module
@@ -181,15 +181,15 @@ def mlp_vae(
     """A fully connected VAE for examples of any shape.
 
     Args:
-      shape: of one example.
-      likelihood: of the pixels.
-      latent_dim: number of latents.
-      hidden_sizes: of the encoder; the decoder has them in reverse.
-      dropout_rate: of the encoder and decoder in training.
-      num_pseudo_inputs: components of a VampPrior, 0 for a standard normal.
+        shape: of one example.
+        likelihood: of the pixels.
+        latent_dim: number of latents.
+        hidden_sizes: of the encoder; the decoder has them in reverse.
+        dropout_rate: of the encoder and decoder in training.
+        num_pseudo_inputs: components of a VampPrior, 0 for a standard normal.
 
     Returns:
-      The module.
+        The module.
     """
     decoder = MLPDecoder(
         tuple(shape), likelihood.num_outputs, tuple(reversed(hidden_sizes)), dropout_rate
@@ -210,18 +210,18 @@ def conv_vae(
     """A convolutional VAE for images of any size, aspect ratio and channel count.
 
     Args:
-      shape: `(H, W, C)`.
-      likelihood: of the pixels.
-      latent_dim: number of latents.
-      channels: of the encoder's convolutions; the decoder has them in reverse.
-      dropout_rate: of the encoder and decoder in training.
-      num_pseudo_inputs: components of a VampPrior, 0 for a standard normal.
+        shape: `(H, W, C)`.
+        likelihood: of the pixels.
+        latent_dim: number of latents.
+        channels: of the encoder's convolutions; the decoder has them in reverse.
+        dropout_rate: of the encoder and decoder in training.
+        num_pseudo_inputs: components of a VampPrior, 0 for a standard normal.
 
     Returns:
-      The module.
+        The module.
 
     Raises:
-      ValueError: if `shape` is not that of an image.
+        ValueError: if `shape` is not that of an image.
     """
     if len(shape) != 3:
         raise ValueError(

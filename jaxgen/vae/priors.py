@@ -32,7 +32,7 @@ class StandardNormal:
     """The standard normal over D latents, whose divergence from a diagonal posterior has a closed form.
 
     Attributes:
-      origin: zeros `[D]`.
+        origin: zeros `[D]`.
     """
 
     origin: Array
@@ -52,10 +52,10 @@ def standard_normal(latent_dim: int) -> StandardNormal:
     """Makes the standard normal over the latents.
 
     Args:
-      latent_dim: number of latents.
+        latent_dim: number of latents.
 
     Returns:
-      The prior.
+        The prior.
     """
     return StandardNormal(jnp.zeros(latent_dim))
 
@@ -66,18 +66,18 @@ def fit_mixture(z: np.ndarray, *, num_components: int, seed: int = 0) -> NormalM
     It changes what is sampled. It changes the likelihood bound only where it is installed as the prior.
 
     Args:
-      z: codes `[N, D]`: posterior means, or posterior draws if the bound is what matters.
-      num_components: at most N.
-      seed: of the initial responsibilities.
+        z: codes `[N, D]`: posterior means, or posterior draws if the bound is what matters.
+        num_components: at most N.
+        seed: of the initial responsibilities.
 
     Returns:
-      The mixture. Its variances have a floor of 1e-4 of the mean variance of the codes.
+        The mixture. Its variances have a floor of 1e-4 of the mean variance of the codes.
 
     Raises:
-      ValueError: if there are fewer codes than components.
+        ValueError: if there are fewer codes than components.
 
     Source:
-      Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4.
+        Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4.
     """
     from sklearn.mixture import GaussianMixture
 
@@ -97,8 +97,8 @@ def save_mixture(path: str | pathlib.Path, mixture: NormalMixture) -> None:
     """Writes a mixture as plain arrays (NumPy's npz).
 
     Args:
-      path: the file.
-      mixture: to write.
+        path: the file.
+        mixture: to write.
     """
     with pathlib.Path(path).open("wb") as file:
         np.savez(file, logits=mixture.logits, mean=mixture.mean, log_var=mixture.log_var)
@@ -108,10 +108,10 @@ def load_mixture(path: str | pathlib.Path) -> NormalMixture:
     """Reads what `save_mixture` wrote; no code in the file is run.
 
     Args:
-      path: the file.
+        path: the file.
 
     Returns:
-      The mixture.
+        The mixture.
     """
     with np.load(path, allow_pickle=False) as arrays:
         return NormalMixture(*(jnp.asarray(arrays[name]) for name in ("logits", "mean", "log_var")))

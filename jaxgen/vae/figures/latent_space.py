@@ -1,0 +1,105 @@
+"""The latent space seen as a plane: what it decodes to, and where the images lie in it."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from jaxgen import latents, plots
+from jaxgen.vae.figures.decoding import ArrayFunction, decode_table, signed
+
+
+def manifold(
+    path: plots.PathLike, decode_mean: ArrayFunction, *, size: int = 15, levels: int = 256
+) -> None:
+    """Draws the images decoded from a lattice of a two-dimensional latent space.
+
+    Coordinates are the quantiles `(i - 1/2) / size` of the standard normal, so that every image
+    stands for the same share of the prior. The first coordinate grows to the right, the second one
+    upwards.
+
+    Args:
+        path: the PNG file.
+        decode_mean: latents `[B, 2]` to uint8 images `[B, H, W, C]`.
+        size: images along each side, at least 1.
+        levels: grey levels per channel of the images, 2 to 256.
+
+    Raises:
+        ValueError: if `size` is below 1 or the images are not uint8 with values below `levels`.
+
+    Source:
+        D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes" (2014).
+    """
+    if size < 1:
+        raise ValueError(f"size: expected at least 1, got {size}")
+    z = np.asarray(latents.normal_grid(size, size)).reshape(size, size, 2)
+    every = math.ceil(size / 15)  # labels of smaller tiles would touch
+    names = [
+        signed(round(float(value), 1)) if i % every == 0 else ""
+        for i, value in enumerate(z[0, :, 0])
+    ]
+    plots.labelled_grid(
+        path,
+        decode_table(decode_mean, z),
+        row_labels=names[::-1],
+        column_labels=names,
+        title="Decoded latent plane: first coordinate across, second up",
+        levels=levels,
+        padding=0,
+        tile=48,
+    )
+
+
+def latent_comparison(
+    path: plots.PathLike,
+    latent_means: Mapping[str, np.ndarray],
+    label: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+) -> None:
+    """Draws the latent means of several models side by side, such as an autoencoder beside a VAE.
+
+    More than two dimensions are projected on the two principal components of their own model, which
+    the title says with their share of the variance. Both axes of a panel have equal units; panels
+    have scales of their own.
+
+    Args:
+        path: the PNG file.
+        latent_means: name of the model to its latent means `[N, D]`, `D >= 1`.
+        label: int classes `[N]` of the encoded images, which give the colours; None for one colour.
+        class_names: one name for every class.
+
+    Raises:
+        ValueError: if there is no model or the arrays do not fit together.
+    """
+    if not latent_means:
+        raise ValueError("latent_means: expected at least one model, got none")
+    figure = plots.new_figure(4.6 * len(latent_means) + (0.0 if label is None else 0.9), 4.8)
+    panels = figure.subplots(1, len(latent_means), squeeze=False)[0]
+    for axes, (name, z) in zip(panels, latent_means.items(), strict=True):
+        points, note, axis_name = _to_plane(np.asarray(z))
+        plots.draw_latents(
+            axes,
+            points,
+            label,
+            class_names,
+            title=f"{name}{note}",
+            xlabel=f"first {axis_name}",
+            ylabel=f"second {axis_name}",
+            legend=axes is panels[-1],
+        )
+    plots.save_figure(path, figure)
+
+
+def _to_plane(z: np.ndarray) -> tuple[np.ndarray, str, str]:
+    """Latents `[N, D]` as points `[N, 2]`, what the title says of it, and the name of the axes."""
+    if z.ndim != 2 or 0 in z.shape:
+        raise ValueError(f"latent_means: expected non-empty arrays [N, D], got shape {z.shape}")
+    if z.shape[1] == 1:
+        return np.pad(z, ((0, 0), (0, 1))), ": one latent dimension", "latent coordinate"
+    if z.shape[1] == 2 or np.ptp(z, axis=0).max() == 0:  # equal points have no components
+        return z[:, :2], "", "latent coordinate"
+    pca = PCA(2, svd_solver="full").fit(z)
+    share = pca.explained_variance_ratio_.sum()
+    note = f": projected by PCA from {z.shape[1]} dimensions\n({share:.0%} of the variance)"
+    return pca.transform(z), note, "principal component"
