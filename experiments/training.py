@@ -36,7 +36,7 @@ _FREE_SETTINGS = (
 def open_experiment(
     name: str, settings: Any, info: DataInfo, *, free_settings: Collection[str]
 ) -> Iterator[RunDirectory]:
-    """Opens the run directory of an experiment, or exits with 2 and the reason.
+    """Opens the run directory of an experiment, or exits with 2 and the reason; on Ctrl-C within, exits with 130.
 
     Args:
         name: of the experiment's module.
@@ -56,7 +56,11 @@ def open_experiment(
             run = stack.enter_context(
                 open_run(settings.run_dir, config, free_keys=free_keys, is_writer=is_writer)
             )
-        yield run
+        try:
+            yield run
+        except KeyboardInterrupt:
+            print("\ninterrupted; the same line goes on from the last checkpoint", file=sys.stderr)
+            sys.exit(130)
 
 
 def check(dataset: Dataset, training: TrainingSettings) -> None:

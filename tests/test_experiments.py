@@ -97,6 +97,18 @@ def finished(tmp_path_factory) -> Path:
     return run_dir
 
 
+def test_ctrl_c_after_training_exits_with_one_line(call, tmp_path, monkeypatch):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vae.training, "measure", interrupt)
+    code, _, errors = call(vae, "--run-dir", tmp_path / "run", *SMALL)
+    assert code == 130
+    assert errors.strip().endswith("interrupted; the same line goes on from the last checkpoint")
+    monkeypatch.undo()
+    assert not (tmp_path / "run/evaluation.json").exists()
+
+
 def test_run_is_complete(finished):
     check_files(finished)
 

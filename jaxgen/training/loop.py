@@ -114,7 +114,7 @@ def fit(
             if pending is not None:
                 settle(*pending)
             step, pending = end, (end, metrics)
-            is_stopping = is_stop_requested(end)
+            is_stopping = is_stop_requested(start // steps_per_call)
             if is_stopping or end == steps or end // checkpoint_every > start // checkpoint_every:
                 settle(*pending)
                 pending = None
@@ -251,9 +251,9 @@ def _write_digest(run: RunDirectory, log: MetricsLog, step: int, state: PyTree) 
 
 @contextlib.contextmanager
 def _stop_requested() -> Iterator[Callable[[int], bool]]:
-    """Yields a function that tells, at a step, whether the run was asked to stop; all processes get one answer."""
+    """Yields a function of consecutive numbers that tells whether to stop; all processes get one answer at a number."""
     if jax.process_count() > 1:
-        # jax's preemption service catches SIGTERM on any host and lets all stop at one step.
+        # jax's preemption service catches SIGTERM on any host and names the next number as the one to stop at.
         yield multihost_utils.reached_preemption_sync_point
         return
     received = threading.Event()
@@ -267,7 +267,7 @@ def _stop_requested() -> Iterator[Callable[[int], bool]]:
     signals = (signal.SIGTERM, signal.SIGINT) if is_main_thread else ()
     previous = {number: signal.signal(number, request) for number in signals}
     try:
-        yield lambda step: received.is_set()
+        yield lambda number: received.is_set()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
