@@ -14,8 +14,7 @@ from typing import Any, Literal
 import jax
 import optax
 
-from experiments import training, vae_pictures
-from experiments.report import write_report
+from experiments import training
 from experiments.settings import (
     DataInfo,
     DataSettings,
@@ -29,7 +28,7 @@ from jaxgen.data.dataset import Dataset
 from jaxgen.distributions import NormalMixture
 from jaxgen.training.platform import configure
 from jaxgen.training.run_directory import RunDirectory
-from jaxgen.types import Algorithm
+from jaxgen.types import Algorithm, PyTree
 
 MIXTURE_FILE = "mixture.npz"
 """The mixture fitted to the codes of a run, in its directory."""
@@ -206,8 +205,8 @@ def build_for_sampling(settings: Settings, info: DataInfo, path: pathlib.Path) -
 
 def train_twin(
     settings: Settings, info: DataInfo, dataset: Dataset, run: RunDirectory
-) -> vae_pictures.Codec | None:
-    """Trains a plain autoencoder of the same shape in a folder of the run, to compare the latents with."""
+) -> tuple[vae.VAE, PyTree] | None:
+    """Trains a plain autoencoder of the same shape in a folder of the run; returns it with its variables."""
     if is_autoencoder(settings) or settings.autoencoder_steps < 1:
         return None
     print(f"training an autoencoder of the same shape for {settings.autoencoder_steps} steps")
@@ -218,7 +217,33 @@ def train_twin(
     folder = RunDirectory(run.path / "autoencoder")
     folder.path.mkdir(exist_ok=True)
     state = training.train(build(twin, info), dataset, folder, short)
-    return vae_pictures.make_codec(build_model(twin, info), state.eval_variables, info)
+    return build_model(twin, info), state.eval_variables
+
+
+def draw(
+    settings: Settings,
+    info: DataInfo,
+    dataset: Dataset,
+    run: RunDirectory,
+    state: PyTree,
+    twin: tuple[vae.VAE, PyTree] | None,
+) -> None:
+    """Fits the mixture to the codes, draws every picture and writes the report."""
+    # Matplotlib is loaded here, since it would delay the first step by a fifth.
+    from experiments import vae_pictures
+    from experiments.report import write_report
+
+    codec = vae_pictures.make_codec(build_model(settings, info), state.eval_variables, info)
+    codes, _ = vae_pictures.encode_split(codec, dataset.train, info)
+    num_components = min(settings.mixture_components, len(codes))
+    mixture = vae.priors.fit_mixture(codes, num_components=num_components)
+    vae.priors.save_mixture(run.path / MIXTURE_FILE, mixture)
+    twin_codec = vae_pictures.make_codec(*twin, info) if twin else None
+    vae_pictures.draw(run, dataset, info, codec, mixture, twin_codec)
+    if not is_autoencoder(settings):
+        print(vae_pictures.draw_health(run, dataset, info, codec))
+    command = shlex.join(["python", "-m", "experiments.vae", *sys.argv[1:]])
+    print(f"report: {write_report(run.path, command=command)}")
 
 
 def main() -> None:
@@ -235,16 +260,7 @@ def main() -> None:
         training.measure(algorithm, state, dataset, run, step=settings.training.steps)
         twin = train_twin(settings, info, dataset, run)
         if jax.process_index() == 0:
-            codec = vae_pictures.make_codec(build_model(settings, info), state.eval_variables, info)
-            codes, _ = vae_pictures.encode_split(codec, dataset.train, info)
-            num_components = min(settings.mixture_components, len(codes))
-            mixture = vae.priors.fit_mixture(codes, num_components=num_components)
-            vae.priors.save_mixture(run.path / MIXTURE_FILE, mixture)
-            vae_pictures.draw(run, dataset, info, codec, mixture, twin)
-            if not is_autoencoder(settings):
-                print(vae_pictures.draw_health(run, dataset, info, codec))
-            command = shlex.join(["python", "-m", "experiments.vae", *sys.argv[1:]])
-            print(f"report: {write_report(run.path, command=command)}")
+            draw(settings, info, dataset, run, state, twin)
 
 
 if __name__ == "__main__":

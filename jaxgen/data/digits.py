@@ -1,5 +1,8 @@
 """The 8x8 handwritten digits inside scikit-learn: no download, no file."""
 
+import importlib.util
+import pathlib
+
 import numpy as np
 
 from jaxgen.data.dataset import ArraySplit, Dataset
@@ -20,17 +23,19 @@ def load_digits() -> Dataset:
     Returns:
         The data set; `x` is uint8 `[N, 8, 8, 1]` with values 0 to 16, `label` int32 `[N]`.
     """
-    from sklearn import datasets
-
-    data = datasets.load_digits()
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(data.target))
-    images = data.images.astype(np.uint8)[order, :, :, None]
-    labels = data.target.astype(np.int32)[order]
+    # The file is read past `sklearn.datasets`, whose import takes longer than the first training steps.
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None and package.origin is not None
+    path = pathlib.Path(package.origin).parent / "datasets/data/digits.csv.gz"
+    table = np.loadtxt(path, dtype=np.uint8, delimiter=",")
+    table = table[np.random.default_rng(SPLIT_SEED).permutation(len(table))]
+    images = table[:, :-1].reshape(-1, 8, 8, 1)
+    labels = table[:, -1].astype(np.int32)
     return Dataset(
         name="digits",
         shape=(8, 8, 1),
         levels=LEVELS,
-        class_names=tuple(str(name) for name in data.target_names),
+        class_names=tuple(map(str, range(10))),
         train=ArraySplit({"x": images[:NUM_TRAIN], "label": labels[:NUM_TRAIN]}),
         test=ArraySplit({"x": images[NUM_TRAIN:], "label": labels[NUM_TRAIN:]}),
     )

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from jaxgen import latents, plots
 from jaxgen.vae.figures.decoding import ArrayFunction, decode_table, signed
@@ -99,6 +98,8 @@ def _to_plane(z: np.ndarray) -> tuple[np.ndarray, str, str]:
         return np.pad(z, ((0, 0), (0, 1))), ": one latent dimension", "latent coordinate"
     if z.shape[1] == 2 or np.ptp(z, axis=0).max() == 0:  # equal points have no components
         return z[:, :2], "", "latent coordinate"
+    from sklearn.decomposition import PCA
+
     pca = PCA(2, svd_solver="full").fit(z)
     share = pca.explained_variance_ratio_.sum()
     note = f": projected by PCA from {z.shape[1]} dimensions\n({share:.0%} of the variance)"
