@@ -7,6 +7,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 # Fewer threads than twice the devices can deadlock the all-reduce of virtual CPU devices (jax 0.10 and 0.11).
 os.environ.setdefault("NPROC", "32")
+# Values are tested, not speed: without LLVM's optimizations programs compile in half the time.
+os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
 
 import jax
 import pytest
