@@ -8,26 +8,35 @@ import pathlib
 import re
 from types import ModuleType
 
-from jaxgen import vae
+from jaxgen import gan, vae
 from jaxgen.files import write_atomically
 
-_FAMILIES = {"vae": vae.losses}
+_FAMILIES = {
+    "vae.losses": vae.losses,
+    "gan.losses": gan.losses,
+    "gan.penalties": gan.penalties,
+}
 _START = "<!-- losses: written by `python -m experiments.loss_table` -->\n"
 _END = "<!-- end of losses -->"
 
 
 def loss_table() -> str:
-    """Makes a Markdown table: name, what it is (the docstring's first sentence), source."""
+    """Makes a Markdown table: name, what it is (the docstring's first paragraph), source.
+
+    A function without a source is arithmetic that the losses share, and has no row.
+    """
     lines = ["| loss | what | source |", "|---|---|---|"]
     for family, module in _FAMILIES.items():
         for name, function in _public_functions(module):
             doc = inspect.getdoc(function) or ""
             summary = " ".join(doc.split("\n\n")[0].split())
             source = re.search(r"Source:\n((?:  .*\n?)+)", doc)
-            cited = " ".join(source[1].split()) if source else ""
+            if source is None:
+                continue
+            cited = " ".join(source[1].split())
             what = summary.replace("|", "\\|").replace("``", "`")
             cited = cited.replace("|", "\\|").replace("``", "`")
-            lines.append(f"| `{family}.losses.{name}` | {what} | {cited} |")
+            lines.append(f"| `{family}.{name}` | {what} | {cited} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,9 +1,12 @@
 """Float64 references in NumPy, SciPy and scikit-learn: nothing here may import jax or jaxgen."""
 
+import collections
+import itertools
 import math
 
 import numpy as np
-from scipy import integrate, special, stats
+from scipy import integrate, linalg, optimize, special, stats
+from scipy.spatial import distance
 
 # --- Distributions: sums over all axes but the first ---
 
@@ -216,6 +219,120 @@ def pca_error(x, q):
     """Mean over examples of the squared error of the best projection to q dimensions."""
     x = np.asarray(x, np.float64)
     return np.linalg.eigvalsh(np.cov(x.T, bias=True))[:-q].sum()
+
+
+# --- Adversarial losses and penalties ---
+
+
+def cross_entropy(logits, target):
+    """Nats of a Bernoulli target under logits."""
+    logits = np.asarray(logits, np.float64)
+    return -(target * special.log_expit(logits) + (1.0 - target) * special.log_expit(-logits))
+
+
+def jensen_shannon(p, q):
+    """Divergence in nats between two frozen distributions of SciPy, by adaptive quadrature."""
+
+    def integrand(x):
+        log_p, log_q = p.logpdf(x), q.logpdf(x)
+        log_mixture = np.logaddexp(log_p, log_q) - np.log(2.0)
+        half = np.exp(log_p) * (log_p - log_mixture) + np.exp(log_q) * (log_q - log_mixture)
+        return 0.5 * half
+
+    return integrate.quad(integrand, -30.0, 30.0, epsabs=1e-12, limit=200)[0]
+
+
+def quantile_nodes(distribution, num):
+    """Equally likely points, whose plain mean is a quadrature for bounded functions."""
+    return distribution.ppf((np.arange(num) + 0.5) / num)
+
+
+def tanh_critic_gradient(x, hidden, bias, readout):
+    """Gradient in x `[B, N]` of ``readout . tanh(hidden x + bias)`` by the chain rule."""
+    slope = 1.0 - np.tanh(x @ hidden.T + bias) ** 2
+    return (readout * slope) @ hidden
+
+
+def finite_difference(function, point, step=1e-5):
+    """Central differences of a scalar function, one entry of the array at a time."""
+    gradient = np.zeros_like(point)
+    for index in np.ndindex(point.shape):
+        change = np.zeros_like(point)
+        change[index] = step
+        gradient[index] = (function(point + change) - function(point - change)) / (2.0 * step)
+    return gradient
+
+
+# --- Metrics: points and features [N, D] ---
+
+
+def frechet_distance(mean, covariance, other_mean, other_covariance):
+    """By the matrix root of the product, which needs invertible covariances."""
+    root = linalg.sqrtm(covariance @ other_covariance)
+    trace = np.trace(covariance + other_covariance - 2 * root.real)
+    return np.sum((mean - other_mean) ** 2) + trace
+
+
+def frechet_noise(eigenvalues, num, other_num):
+    """The expected distance of two samples of one normal law, to first order in 1 / N.
+
+    For `S + A` and `S + B` the squared Bures distance is `sum_ij (A - B)_ij^2 / (2 (l_i + l_j))` to
+    second order in the basis of S, and a Wishart has `E A_ij^2 = (1 + [i = j]) l_i l_j / (N - 1)`.
+    """
+    outer = np.multiply.outer(eigenvalues, eigenvalues)
+    weights = outer / np.add.outer(eigenvalues, eigenvalues)
+    means = eigenvalues.sum() * (1 / num + 1 / other_num)
+    return means + (weights.sum() + np.trace(weights)) / 2 * (1 / (num - 1) + 1 / (other_num - 1))
+
+
+def kernel_distance(x, y):
+    """The unbiased estimate, one pair at a time."""
+
+    def mean(pairs):
+        return np.mean([(a @ b / len(a) + 1) ** 3 for a, b in pairs])
+
+    within = mean(itertools.permutations(x, 2)) + mean(itertools.permutations(y, 2))
+    return within - 2 * mean(itertools.product(x, y))
+
+
+def transport_cost(x, y):
+    """Least mean squared move between numbers: an assignment of enough copies of each."""
+    size = math.lcm(len(x), len(y))
+    x, y = np.repeat(x, size // len(x)), np.repeat(y, size // len(y))
+    cost = np.subtract.outer(x, y) ** 2
+    return cost[optimize.linear_sum_assignment(cost)].mean()
+
+
+def precision_recall_density_coverage(real, fake, k):
+    real_radius = np.sort(distance.cdist(real, real), axis=1)[:, k]
+    fake_radius = np.sort(distance.cdist(fake, fake), axis=1)[:, k]
+    between = distance.cdist(real, fake)
+    inside = between <= real_radius[:, None]
+    recall = (between <= fake_radius).any(axis=1).mean()
+    coverage = (between.min(axis=1) <= real_radius).mean()
+    return inside.any(axis=0).mean(), recall, inside.sum() / (k * len(fake)), coverage
+
+
+def expected_coverage(num_real, num_fake, k):
+    """That none of the k nearest others of a real, among all points, is fake: draws from an urn."""
+    return 1 - stats.hypergeom(num_real + num_fake - 1, num_fake, k).pmf(0)
+
+
+def mode_counts(points, centres, std):
+    """Modes found, share of good points, and the divergence of their histogram from uniform."""
+    between = distance.cdist(points, centres)
+    good = between.min(axis=1) <= 3 * std
+    counts = collections.Counter(between.argmin(axis=1)[good])
+    histogram = [counts[mode] for mode in range(len(centres))]
+    return len(counts), good.mean(), stats.entropy(histogram, np.ones(len(centres)))
+
+
+def share_nearer(samples, train, test):
+    """Mann and Whitney's statistic of the distances to the training data, as a probability."""
+    sample_distance = distance.cdist(samples, train).min(axis=1)
+    test_distance = distance.cdist(test, train).min(axis=1)
+    larger = stats.mannwhitneyu(test_distance, sample_distance).statistic
+    return larger / (len(samples) * len(test))
 
 
 # --- Training steps ---

@@ -1,4 +1,4 @@
-"""What every loss keeps to, whatever it computes: `CALLS` holds them all."""
+"""What every loss and penalty of every family keeps to, whatever it computes: `CALLS` holds them all."""
 
 import inspect
 
@@ -10,6 +10,8 @@ import pytest
 from jax.tree_util import Partial
 
 from jaxgen.distributions import Normal, NormalMixture, bound_log_var, normal_kl_per_dimension
+from jaxgen.gan import losses as gan_losses
+from jaxgen.gan import penalties
 from jaxgen.vae import losses
 
 B, N, D = 3, 5, 2
@@ -49,7 +51,30 @@ def rates(parameters, x):
     return normal_kl_per_dimension(encode(parameters, x))
 
 
-CALLS = {
+def critic(parameters, x):
+    """A linear part, for extreme logits, and one that bends."""
+    hidden = jnp.tanh(x @ parameters["critic_hidden"])
+    return x @ parameters["critic_linear"] + hidden @ parameters["critic_readout"]
+
+
+def generate(parameters, x):
+    return x @ parameters["generator"]
+
+
+def adversaries(parameters, x):
+    """Logits of the reals x and of fakes, row by row."""
+    return critic(parameters, x), critic(parameters, generate(parameters, x))
+
+
+def of_both(loss, **settings):
+    return lambda key, p, x: loss(*adversaries(p, x), **settings)
+
+
+def of_fakes(loss):
+    return lambda key, p, x: loss(adversaries(p, x)[1])
+
+
+VAE_CALLS = {
     "reconstruction": lambda key, p, x: losses.reconstruction(*autoencoder(p), x),
     "denoising": lambda key, p, x: losses.denoising(*autoencoder(p), x + 1.0, x),
     "sparse": lambda key, p, x: losses.sparse(*autoencoder(p), x),
@@ -69,10 +94,40 @@ CALLS = {
         key, *model(p), prior(p), x, num_samples=3, chunk_size=2
     ),
 }
+
+GAN_CALLS = {
+    "minimax_critic": of_both(gan_losses.minimax_critic, positive_target=0.9),
+    "minimax_generator": of_fakes(gan_losses.minimax_generator),
+    "nonsaturating_generator": of_fakes(gan_losses.nonsaturating_generator),
+    "least_squares_critic": of_both(gan_losses.least_squares_critic),
+    "least_squares_generator": of_fakes(gan_losses.least_squares_generator),
+    "wasserstein_critic": of_both(gan_losses.wasserstein_critic),
+    "wasserstein_generator": of_fakes(gan_losses.wasserstein_generator),
+    "hinge_critic": of_both(gan_losses.hinge_critic),
+    "relativistic_critic": of_both(gan_losses.relativistic_critic),
+    "relativistic_generator": of_both(gan_losses.relativistic_generator),
+    "gradient_penalty": lambda key, p, x: penalties.gradient_penalty(
+        key, Partial(critic, p), x, generate(p, x), target=0.5
+    ),
+    "zero_centered": lambda key, p, x: penalties.zero_centered(Partial(critic, p), x),
+    "dragan": lambda key, p, x: penalties.dragan(
+        key, Partial(critic, p), x, target=0.5, noise_scale=0.1
+    ),
+    "safe_norm": lambda key, p, x: penalties.safe_norm(generate(p, x)),
+}
+
+FAMILIES = {"vae": ([losses], VAE_CALLS), "gan": ([gan_losses, penalties], GAN_CALLS)}
+"""Family to its modules of losses and its calls."""
+
+CALLS = {
+    f"{family}.{name}": call
+    for family, (_, calls) in FAMILIES.items()
+    for name, call in calls.items()
+}
 """Name of a loss to ``(key, parameters, x [B, N]) -> loss``; parameters include its knobs."""
 
-CORRUPTIONS = {"masking_noise", "gaussian_noise"}
-BATCH_LOSSES = {"free_bits_batch"}
+CORRUPTIONS = {"vae.masking_noise", "vae.gaussian_noise"}
+BATCH_LOSSES = {"vae.free_bits_batch"}
 
 each_loss = pytest.mark.parametrize("name", CALLS)
 
@@ -80,11 +135,16 @@ each_loss = pytest.mark.parametrize("name", CALLS)
 @pytest.fixture(scope="module")
 def parameters():
     keys = jax.random.split(jax.random.key(0), 3)
+    gan_keys = jax.random.split(jax.random.key(3), 4)
     return {
         "encoder": 0.5 * jax.random.normal(keys[0], (N, 2 * D)),
         "decoder": jax.random.normal(keys[1], (D, N)),
         "prior": jax.random.normal(keys[2], (2, D)),
         "beta": jnp.float32(0.5),
+        "critic_hidden": jax.random.normal(gan_keys[0], (N, D)),
+        "critic_readout": jax.random.normal(gan_keys[1], (D,)),
+        "critic_linear": jax.random.normal(gan_keys[2], (N,)),
+        "generator": jax.random.normal(gan_keys[3], (N, N)),
     }
 
 
@@ -111,10 +171,12 @@ def value_of(name, key, parameters, x):
 
 def test_every_public_loss_joins():
     public = {
-        name
-        for name, function in vars(losses).items()
+        f"{family}.{name}"
+        for family, (modules, _) in FAMILIES.items()
+        for module in modules
+        for name, function in vars(module).items()
         if inspect.isfunction(function)
-        and function.__module__ == losses.__name__
+        and function.__module__ == module.__name__
         and not name.startswith("_")
     }
     assert public == set(CALLS) | CORRUPTIONS
@@ -183,10 +245,12 @@ def test_rows_are_independent(name, key, parameters, x):
 
 
 _STOCHASTIC = {
-    "negative_elbo",
-    "negative_elbo_monte_carlo",
-    "importance_weighted",
-    "log_likelihood",
+    "vae.negative_elbo",
+    "vae.negative_elbo_monte_carlo",
+    "vae.importance_weighted",
+    "vae.log_likelihood",
+    "gan.gradient_penalty",
+    "gan.dragan",
 }
 
 

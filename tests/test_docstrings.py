@@ -15,9 +15,24 @@ import jaxgen
 
 ROOT = pathlib.Path(jaxgen.__file__).parent
 PATHS = sorted(ROOT.rglob("*.py"))
-MATHEMATICS = ("distributions.py", "latents.py", "pixels.py", "vae/losses.py", "vae/algorithm.py")
+MATHEMATICS = (
+    "distributions.py",
+    "gan/losses.py",
+    "gan/penalties.py",
+    "latents.py",
+    "pixels.py",
+    "vae/algorithm.py",
+    "vae/losses.py",
+)
 # Arithmetic that nobody needs to be cited for.
-WITHOUT_SOURCE = {"sum_event", "to_model_range", "from_model_range", "lerp", "traversal"}
+WITHOUT_SOURCE = {
+    "sum_event",
+    "to_model_range",
+    "from_model_range",
+    "lerp",
+    "traversal",
+    "safe_norm",
+}
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Source")
 
 each_path = pytest.mark.parametrize(

@@ -1,0 +1,247 @@
+"""The two moves of an adversarial game: a critic's step and a generator's step."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxgen.gan.objectives import Objective
+from jaxgen.pixels import to_model_range
+from jaxgen.training.state import TrainState
+from jaxgen.training.step import gradient_step
+from jaxgen.types import Array, Batch, Key, Metrics, PyTree
+
+Penalty = Callable[[Key, Callable[[Array], Array], Array, Array], Array]
+"""``(key, critic, real, fake) -> [B]``, such as `jaxgen.gan.penalties.gradient_penalty`."""
+
+
+class GanState(flax.struct.PyTreeNode):
+    """The state of both players.
+
+    Attributes:
+        generator: its train state; the average of its parameters makes the samples.
+        critic: its train state, without an average.
+    """
+
+    generator: TrainState
+    critic: TrainState
+
+    @property
+    def step(self) -> Array:
+        """Number of generator steps."""
+        return jnp.asarray(self.generator.step)
+
+    @property
+    def params(self) -> dict[str, PyTree]:
+        """The parameters of both players."""
+        return {"generator": self.generator.params, "critic": self.critic.params}
+
+
+class Rules(NamedTuple):
+    """What a game adds to its objective.
+
+    Attributes:
+        penalty: added to the critic's loss, or None.
+        penalty_weight: its weight, at least 0.
+        penalty_interval: the penalty is taken every so many critic steps, with so many times the weight.
+        weight_clip: bound on every critic parameter, applied after the critic's step; None for no bound.
+        instance_noise: standard deviation of normal noise on all that the critic sees, or its optax schedule over
+            generator steps.
+    """
+
+    penalty: Penalty | None = None
+    penalty_weight: float = 0.0
+    penalty_interval: int = 1
+    weight_clip: float | None = None
+    instance_noise: float | optax.Schedule = 0.0
+
+
+class Game(NamedTuple):
+    """Both networks and the rules they play by.
+
+    Attributes:
+        generator: module ``(z [B, D], label, *, train) -> x``, images in [-1, 1] or vectors.
+        critic: module ``(x, label, *, train) -> logits [B]``.
+        objective: the losses of both.
+        rules: penalty, weight clipping and instance noise.
+        latent_dim: D.
+        levels: number of pixel values; None for vectors, which are not scaled.
+        ema_decay: of the generator's averaged parameters, in [0, 1); 0 keeps none.
+    """
+
+    generator: nn.Module
+    critic: nn.Module
+    objective: Objective
+    rules: Rules
+    latent_dim: int
+    levels: int | None
+    ema_decay: float
+
+
+def to_critic_range(game: Game, x: Array) -> Array:
+    """Data as the critic sees them.
+
+    Args:
+        game: whose `levels` say what the data are.
+        x: uint8 images or float32 vectors.
+
+    Returns:
+        Images scaled to [-1, 1]; vectors as they are.
+    """
+    return x if game.levels is None else to_model_range(x, game.levels)
+
+
+def generate(
+    game: Game, params: PyTree, batch_stats: PyTree, key: Key, num: int, label: Array | None
+) -> tuple[Array, PyTree]:
+    """Generates examples from fresh latents, in training mode.
+
+    Args:
+        game: whose generator is used.
+        params: its parameters.
+        batch_stats: its batch statistics.
+        key: of the latents.
+        num: number of examples.
+        label: `[num]`, or None in an unconditional game.
+
+    Returns:
+        The examples, and the new batch statistics.
+    """
+    z = jax.random.normal(key, (num, game.latent_dim))
+    return _apply(game.generator, params, batch_stats, z, label)
+
+
+def _apply(
+    module: nn.Module, params: PyTree, batch_stats: PyTree, x: Array, label: Array | None
+) -> tuple[Array, PyTree]:
+    """A network in training mode, and its new batch statistics."""
+    variables = {"params": params, "batch_stats": batch_stats}
+    y, new = module.apply(variables, x, label, train=True, mutable=["batch_stats"])
+    return y, new.get("batch_stats", {})
+
+
+def critic_step(
+    game: Game, state: GanState, batch: Batch, key: Key, axis_name: str | None
+) -> tuple[TrainState, Metrics]:
+    """Descends the critic's loss once; real and generated examples are judged as one batch.
+
+    Args:
+        game: networks and rules.
+        state: of both players.
+        batch: real examples.
+        key: of latents, noise and penalty.
+        axis_name: the mapped axis of the devices, or None.
+
+    Returns:
+        The critic's new state, and metrics whose names begin with ``critic``.
+    """
+    latent_key, noise_key, penalty_key = jax.random.split(key, 3)
+    label = batch.get("label") if _is_conditional(game) else None
+    player = state.generator
+    real = to_critic_range(game, batch["x"])
+    fake, _ = generate(game, player.params, player.batch_stats, latent_key, len(real), label)
+    chex.assert_equal_shape([real, fake])
+    seen = _noisy(game, state, noise_key, jnp.concatenate([real, fake.astype(real.dtype)]))
+    labels = None if label is None else jnp.concatenate([label, label])
+
+    def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
+        logits, new_stats = _apply(game.critic, params, batch_stats, seen, labels)
+        real_logits, fake_logits = jnp.split(logits.astype(jnp.float32), 2)
+        loss = game.objective.critic(real_logits, fake_logits)
+        metrics = {
+            "critic_real_logit": real_logits,
+            "critic_fake_logit": fake_logits,
+            "critic_accuracy": 0.5 * ((real_logits > 0.0) + (fake_logits < 0.0)),
+        }
+        if game.rules.penalty is not None:
+            variables = {"params": params, "batch_stats": new_stats}
+
+            def frozen(x: Array) -> Array:
+                return game.critic.apply(variables, x, label, train=False)  # type: ignore[return-value]
+
+            penalty = _penalty(
+                game.rules, jnp.asarray(state.critic.step), penalty_key, frozen, seen
+            )
+            metrics["critic_penalty"] = penalty
+            loss = loss + game.rules.penalty_weight * penalty
+        return loss, (metrics, new_stats)
+
+    critic, metrics = gradient_step(state.critic, loss_fn, ema_decay=0.0, axis_name=axis_name)
+    if game.rules.weight_clip is not None:
+        bound = game.rules.weight_clip
+        clipped = jax.tree.map(lambda w: jnp.clip(w, -bound, bound), critic.params)
+        critic = critic.replace(params=clipped)
+    metrics["critic_loss"] = metrics.pop("loss")
+    metrics["critic_gradient_norm"] = metrics.pop("gradient_norm")
+    return critic, metrics
+
+
+def generator_step(
+    game: Game, state: GanState, batch: Batch, key: Key, axis_name: str | None
+) -> tuple[TrainState, Metrics]:
+    """Descends the generator's loss once; what the critic's statistics would become is thrown away.
+
+    Args:
+        game: networks and rules.
+        state: of both players.
+        batch: real examples, whose number and labels the generated ones have.
+        key: of latents and noise.
+        axis_name: the mapped axis of the devices, or None.
+
+    Returns:
+        The generator's new state, and metrics whose names begin with ``generator``.
+    """
+    latent_key, noise_key = jax.random.split(key)
+    label = batch.get("label") if _is_conditional(game) else None
+    real = to_critic_range(game, batch["x"])
+    rival = state.critic
+
+    def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
+        fake, new_stats = generate(game, params, batch_stats, latent_key, len(real), label)
+        seen = _noisy(game, state, noise_key, jnp.concatenate([real, fake.astype(real.dtype)]))
+        # Judged apart: the real half is dropped by the compiler where the objective ignores it.
+        real_logits, fake_logits = (
+            _apply(game.critic, rival.params, rival.batch_stats, half, label)[0]
+            for half in jnp.split(seen, 2)
+        )
+        loss = game.objective.generator(
+            real_logits.astype(jnp.float32), fake_logits.astype(jnp.float32)
+        )
+        return loss, ({}, new_stats)
+
+    generator, metrics = gradient_step(
+        state.generator, loss_fn, ema_decay=game.ema_decay, axis_name=axis_name
+    )
+    return generator, {f"generator_{name}": value for name, value in metrics.items()}
+
+
+def _is_conditional(game: Game) -> bool:
+    return getattr(game.critic, "num_classes", None) is not None
+
+
+def _noisy(game: Game, state: GanState, key: Key, x: Array) -> Array:
+    std = game.rules.instance_noise
+    if not callable(std) and std == 0.0:
+        return x
+    return x + (std(state.step) if callable(std) else std) * jax.random.normal(key, x.shape)
+
+
+def _penalty(
+    rules: Rules, step: Array, key: Key, critic: Callable[[Array], Array], seen: Array
+) -> Array:
+    """The penalty of this step, `[B]`: 0 between its turns and `penalty_interval` times as much at them."""
+    assert rules.penalty is not None
+    real, fake = jnp.split(seen, 2)
+    interval = rules.penalty_interval
+    if interval == 1:
+        return rules.penalty(key, critic, real, fake)
+    return jax.lax.cond(
+        step % interval == 0,
+        lambda: interval * rules.penalty(key, critic, real, fake),  # type: ignore[misc]
+        lambda: jnp.zeros(len(real)),
+    )
