@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import vae
+from experiments import gan, vae
 from experiments.settings import DataInfo, DataSettings, from_json
 from jaxgen.training.loop import restore
 from jaxgen.training.run_directory import RunDirectory, RunError, read_config
 from jaxgen.types import Algorithm, PyTree
 
-_EXPERIMENTS = {"vae": vae}
+_EXPERIMENTS = {"gan": gan, "vae": vae}
 
 
 class Run(NamedTuple):

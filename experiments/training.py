@@ -4,10 +4,11 @@ import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import rich.console
 import rich.table
 
@@ -75,9 +76,18 @@ def check(dataset: Dataset, training: TrainingSettings) -> None:
 
 
 def train(
-    algorithm: Algorithm, dataset: Dataset, run: RunDirectory, training: TrainingSettings
+    algorithm: Algorithm,
+    dataset: Dataset,
+    run: RunDirectory,
+    training: TrainingSettings,
+    *,
+    draw: Callable[[int, PyTree], np.ndarray] | None = None,
+    draw_every: int = 1000,
 ) -> PyTree:
-    """Trains to the last step and returns the state; a stopped run exits with 0, a failed one with 1."""
+    """Trains to the last step and returns the state; a stopped run exits with 0, a failed one with 1.
+
+    `draw` and `draw_every` are those of `jaxgen.training.loop.fit`.
+    """
     with errors_exit(1, NonFiniteError, CheckpointError), errors_exit(2, ValueError):
         result = fit(
             algorithm,
@@ -88,6 +98,8 @@ def train(
             batch_size=training.batch_size,
             steps_per_call=training.steps_per_call,
             checkpoint_every=training.checkpoint_every,
+            draw=draw,
+            draw_every=draw_every,
         )
     if not result.finished:
         print(f"stopped at step {result.step}; the same line goes on from there")

@@ -1,6 +1,6 @@
 """Generative adversarial networks: losses, penalties, objectives, models and algorithms."""
 
-from jaxgen.gan import losses, models, objectives, penalties, resnet
+from jaxgen.gan import algorithm, losses, models, objectives, penalties, resnet, updates
 from jaxgen.gan.algorithm import alternating_algorithm, simultaneous_algorithm
 from jaxgen.gan.updates import Game, GanState, Rules
 
@@ -8,6 +8,7 @@ __all__ = [
     "Game",
     "GanState",
     "Rules",
+    "algorithm",
     "alternating_algorithm",
     "losses",
     "models",
@@ -15,4 +16,5 @@ __all__ = [
     "penalties",
     "resnet",
     "simultaneous_algorithm",
+    "updates",
 ]

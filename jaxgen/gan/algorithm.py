@@ -10,6 +10,8 @@ import optax
 from jaxgen.gan.updates import (
     Game,
     GanState,
+    accuracy,
+    couples_examples,
     critic_step,
     generate,
     generator_step,
@@ -132,6 +134,8 @@ def _check(game: Game) -> None:
     rules = game.rules
     if game.latent_dim < 1:
         raise ValueError(f"latent_dim: {game.latent_dim}, expected at least 1")
+    if not 0.0 <= game.ema_decay < 1.0:
+        raise ValueError(f"ema_decay: {game.ema_decay}, expected in [0, 1)")
     if rules.penalty_weight < 0.0 or (rules.penalty is None and rules.penalty_weight):
         raise ValueError(
             f"penalty_weight: {rules.penalty_weight}, expected at least 0, and 0 without a penalty"
@@ -142,7 +146,7 @@ def _check(game: Game) -> None:
         raise ValueError(f"weight_clip: {rules.weight_clip}, expected above 0 or None")
     if not callable(rules.instance_noise) and rules.instance_noise < 0.0:
         raise ValueError(f"instance_noise: {rules.instance_noise}, expected at least 0")
-    if rules.penalty is not None and getattr(game.critic, "norm", "none") == "batch":
+    if rules.penalty is not None and couples_examples(game.critic):
         raise ValueError(
             "penalty: a gradient penalty is defined per example, but batch norm couples the examples of the critic; "
             "use norm 'none' or 'layer'"
@@ -163,7 +167,7 @@ def _algorithm(
         generator_key, critic_key = jax.random.split(key)
         x = to_critic_range(game, batch["x"][:1])
         z = jnp.zeros((1, game.latent_dim))
-        label = None if num_classes is None else batch["label"][:1]
+        label = None if num_classes is None else jnp.zeros(1, jnp.int32)
         return GanState(
             generator=create_train_state(
                 game.generator.apply,
@@ -205,7 +209,7 @@ def _algorithm(
             "generator_loss": game.objective.generator(real_logits, fake_logits),
             "critic_real_logit": real_logits,
             "critic_fake_logit": fake_logits,
-            "critic_accuracy": 0.5 * ((real_logits > 0.0) + (fake_logits < 0.0)),
+            "critic_accuracy": accuracy(real_logits, fake_logits),
         }
 
     return Algorithm(init, step, sample, evaluate)

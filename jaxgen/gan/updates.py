@@ -156,7 +156,7 @@ def critic_step(
         metrics = {
             "critic_real_logit": real_logits,
             "critic_fake_logit": fake_logits,
-            "critic_accuracy": 0.5 * ((real_logits > 0.0) + (fake_logits < 0.0)),
+            "critic_accuracy": accuracy(real_logits, fake_logits),
         }
         if game.rules.penalty is not None:
             variables = {"params": params, "batch_stats": new_stats}
@@ -184,7 +184,9 @@ def critic_step(
 def generator_step(
     game: Game, state: GanState, batch: Batch, key: Key, axis_name: str | None
 ) -> tuple[TrainState, Metrics]:
-    """Descends the generator's loss once; what the critic's statistics would become is thrown away.
+    """Descends the generator's loss once, against the critic that `critic_step` trains.
+
+    What the critic's statistics would become is thrown away.
 
     Args:
         game: networks and rules.
@@ -204,11 +206,15 @@ def generator_step(
     def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
         fake, new_stats = generate(game, params, batch_stats, latent_key, len(real), label)
         seen = _noisy(game, state, noise_key, jnp.concatenate([real, fake.astype(real.dtype)]))
-        # Judged apart: the real half is dropped by the compiler where the objective ignores it.
-        real_logits, fake_logits = (
-            _apply(game.critic, rival.params, rival.batch_stats, half, label)[0]
-            for half in jnp.split(seen, 2)
-        )
+        # One batch for batch norm, so that both players have one critic. Other critics judge each example alone, and
+        # in parts the compiler drops the real half where the objective ignores it.
+        num_parts = 1 if couples_examples(game.critic) else 2
+        labels = None if label is None else jnp.concatenate([label] * (2 // num_parts))
+        logits = [
+            _apply(game.critic, rival.params, rival.batch_stats, part, labels)[0]
+            for part in jnp.split(seen, num_parts)
+        ]
+        real_logits, fake_logits = logits if num_parts == 2 else jnp.split(logits[0], 2)
         loss = game.objective.generator(
             real_logits.astype(jnp.float32), fake_logits.astype(jnp.float32)
         )
@@ -218,6 +224,32 @@ def generator_step(
         state.generator, loss_fn, ema_decay=game.ema_decay, axis_name=axis_name
     )
     return generator, {f"generator_{name}": value for name, value in metrics.items()}
+
+
+def accuracy(real_logits: Array, fake_logits: Array) -> Array:
+    """The share of a real and a generated example that a critic knows for what they are.
+
+    Args:
+        real_logits: `[B]`.
+        fake_logits: `[B]`.
+
+    Returns:
+        0, 1/2 or 1, float32 `[B]`.
+    """
+    known = (real_logits > 0.0).astype(jnp.float32) + (fake_logits < 0.0).astype(jnp.float32)
+    return 0.5 * known
+
+
+def couples_examples(critic: nn.Module) -> bool:
+    """Whether a logit depends on the other examples of its batch.
+
+    Args:
+        critic: a module whose attribute `norm`, if it has one, names its normalization.
+
+    Returns:
+        True for batch norm.
+    """
+    return getattr(critic, "norm", "none") == "batch"
 
 
 def _is_conditional(game: Game) -> bool:

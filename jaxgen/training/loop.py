@@ -52,6 +52,8 @@ def fit(
     batch_size: int,
     steps_per_call: int,
     checkpoint_every: int,
+    draw: Callable[[int, PyTree], np.ndarray] | None = None,
+    draw_every: int = 1000,
 ) -> FitResult:
     """Trains, or goes on training, in a run directory.
 
@@ -68,6 +70,8 @@ def fit(
         batch_size: examples in a step over all devices.
         steps_per_call: steps in a dispatch and behind a row of metrics.
         checkpoint_every: a checkpoint is saved at the first dispatch to end on or after each multiple of it.
+        draw: ``(step, state) -> picture``, uint8 `[H, W, C]`, for TensorBoard. The state is given away afterwards.
+        draw_every: it is called at the first dispatch to end on or after each multiple of it.
 
     Returns:
         The last state.
@@ -102,7 +106,8 @@ def fit(
         def settle(end: int, metrics: dict[str, np.ndarray]) -> None:
             row = _mean_metrics(end, {name: np.asarray(value) for name, value in metrics.items()})
             log.write(end, row)
-            progress.update(end, {"loss": row["loss"]} if "loss" in row else row)
+            losses = {name: value for name, value in row.items() if name.endswith("loss")}
+            progress.update(end, losses or row)
 
         step, pending = first_step, None
         run_steps = train_steps(algorithm, rows_are_shared=isinstance(split, ArraySplit))
@@ -113,6 +118,8 @@ def fit(
             # The device is at work on this dispatch while the host reads the one before.
             if pending is not None:
                 settle(*pending)
+            if draw is not None and is_writer and end // draw_every > start // draw_every:
+                log.image(end, "samples", draw(end, state))
             step, pending = end, (end, metrics)
             is_stopping = is_stop_requested(start // steps_per_call)
             if is_stopping or end == steps or end // checkpoint_every > start // checkpoint_every:

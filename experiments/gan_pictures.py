@@ -1,0 +1,199 @@
+"""The pictures of a GAN run: samples, the film of their growth, curves, neighbours and walks through the latents."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+
+from experiments.settings import DataInfo
+from jaxgen import gan, latents, metrics, plots
+from jaxgen.data.dataset import Dataset
+from jaxgen.pixels import from_model_range
+from jaxgen.training.logging import read_metrics
+from jaxgen.training.run_directory import RunDirectory
+from jaxgen.types import Array
+
+_NUM_SAMPLES = 64
+_NUM_MEASURED = 2000
+_THRESHOLDS = (0.25, 0.5, 1.0, 2.0)
+
+Draw = Callable[[Array, Array | None], np.ndarray]
+"""``(z [B, D], label or None) -> uint8 images``."""
+
+
+def make_draw(game: gan.Game, state: gan.GanState) -> Draw:
+    """Binds the averaged generator, with statistics of its own, to a state."""
+    variables = jax.jit(lambda state: gan.algorithm.standing_variables(game, state))(state)
+    apply: Any = game.generator.apply
+    assert game.levels is not None
+    levels = game.levels
+
+    @jax.jit
+    def generate(variables: Any, z: Array, label: Array | None) -> Array:
+        return from_model_range(apply(variables, z, label, train=False), levels)
+
+    return lambda z, label: np.asarray(generate(variables, z, label))
+
+
+def film(
+    run: RunDirectory, game: gan.Game, info: DataInfo
+) -> Callable[[int, gan.GanState], np.ndarray]:
+    """Makes the function that draws a frame of always the same latents and keeps it in the run's `film` folder."""
+    z, label = _fixed_latents(game, info)
+
+    def draw_frame(step: int, state: gan.GanState) -> np.ndarray:
+        sheet = plots.image_grid(make_draw(game, state)(z, label), levels=info.levels)
+        plots.save_image(_film_folder(run) / f"{step:09d}.png", sheet)
+        return sheet
+
+    return draw_frame
+
+
+def _film_folder(run: RunDirectory) -> pathlib.Path:
+    return run.path / "film"
+
+
+def _fixed_latents(game: gan.Game, info: DataInfo) -> tuple[Array, Array | None]:
+    """Latents of the film; with labels every class has a column."""
+    z = jax.random.normal(jax.random.key(0), (_NUM_SAMPLES, game.latent_dim))
+    return z, _labels(game, info, _NUM_SAMPLES)
+
+
+def _labels(game: gan.Game, info: DataInfo, num: int) -> Array | None:
+    if getattr(game.generator, "num_classes", None) is None:
+        return None
+    return jnp.arange(num, dtype=jnp.int32) % len(info.class_names or ())
+
+
+def draw(
+    run: RunDirectory, dataset: Dataset, info: DataInfo, game: gan.Game, state: gan.GanState
+) -> str:
+    """Draws every picture of a run into its `samples` folder.
+
+    Args:
+        run: the run directory.
+        dataset: whose images are the neighbours and the yardstick.
+        info: about it.
+        game: networks and rules.
+        state: the trained state.
+
+    Returns:
+        A few lines on how far the samples lie from the data.
+    """
+    generate = make_draw(game, state)
+    z, label = _fixed_latents(game, info)
+    plots.save_grid(run.samples / "samples.png", generate(z, label), levels=info.levels)
+    _draw_curves(run)
+    _draw_film(run)
+    _draw_walks(run, info, game, generate)
+    _draw_truncation(run, info, game, generate)
+    num = min(_NUM_MEASURED, len(dataset.train), len(dataset.test))
+    measured = jax.random.normal(jax.random.key(1), (num, game.latent_dim))
+    samples = np.concatenate(
+        [generate(part, _labels(game, info, len(part))) for part in jnp.array_split(measured, 10)]
+    )
+    train = dataset.train.gather(np.arange(min(len(dataset.train), 10 * num)))["x"]
+    test = dataset.test.gather(np.arange(num))["x"]
+    _draw_neighbors(run, info, samples, train)
+    return _describe(samples, train, test)
+
+
+def _draw_curves(run: RunDirectory) -> None:
+    rows = [row for row in read_metrics(run.path) if "critic_loss" in row]
+    steps = np.array([row["step"] for row in rows])
+    for name, names, ylabel in (
+        ("losses", ("critic_loss", "generator_loss"), "loss"),
+        ("critic_accuracy", ("critic_accuracy",), "share of examples the critic tells apart"),
+        ("logits", ("critic_real_logit", "critic_fake_logit"), "mean logit"),
+        (
+            "gradient_norms",
+            ("critic_gradient_norm", "generator_gradient_norm"),
+            "norm of the gradient",
+        ),
+    ):
+        series = {key: (steps, np.array([row[key] for row in rows])) for key in names}
+        plots.curves(run.samples / f"{name}.png", series, ylabel)
+
+
+def _draw_film(run: RunDirectory) -> None:
+    frames = sorted(_film_folder(run).glob("*.png"))
+    if frames:
+        sheets = [np.asarray(PIL.Image.open(path)) for path in frames]
+        plots.animation(run.samples / "film.gif", sheets, milliseconds=200)
+
+
+def _draw_walks(run: RunDirectory, info: DataInfo, game: gan.Game, generate: Draw) -> None:
+    """Straight and spherical ways between latents: two rows for every pair."""
+    keys = jax.random.split(jax.random.key(2))
+    start, end = (jax.random.normal(key, (4, game.latent_dim)) for key in keys)
+    t = jnp.linspace(0.0, 1.0, 9)
+    ways = jnp.stack([way(start, end, t) for way in (latents.lerp, latents.slerp)], axis=1)
+    label = _labels(game, info, 4)
+    if label is not None:
+        label = jnp.repeat(label, 2 * len(t))
+    x = generate(ways.reshape(-1, game.latent_dim), label)
+    plots.labelled_grid(
+        run.samples / "interpolations.png",
+        x.reshape(8, len(t), *x.shape[1:]),
+        row_labels=["linear", "spherical"] * 4,
+        column_labels=[f"t = {value:.3g}" for value in t],
+        title="Ways between latents",
+        levels=info.levels,
+        rows_per_group=2,
+    )
+
+
+def _draw_truncation(run: RunDirectory, info: DataInfo, game: gan.Game, generate: Draw) -> None:
+    """Samples of latents within a threshold: the lower, the less variety."""
+    rows = []
+    for threshold in _THRESHOLDS:
+        z = latents.truncated_normal(jax.random.key(3), (10, game.latent_dim), threshold=threshold)
+        rows.append(generate(z, _labels(game, info, 10)))
+    plots.labelled_grid(
+        run.samples / "truncation.png",
+        np.stack(rows),
+        row_labels=[f"within {threshold}" for threshold in _THRESHOLDS],
+        title="Truncation: latents drawn within a threshold",
+        levels=info.levels,
+    )
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return x.reshape(len(x), -1).astype(np.float64)
+
+
+def _draw_neighbors(
+    run: RunDirectory, info: DataInfo, samples: np.ndarray, train: np.ndarray
+) -> None:
+    shown = samples[:8]
+    found = metrics.nearest_neighbors(_flat(shown), _flat(train), num_neighbors=5)
+    table = np.concatenate([shown[:, None], train[found.indices]], axis=1)
+    plots.labelled_grid(
+        run.samples / "nearest_training_images.png",
+        table,
+        row_labels=[f"distance {distance:.0f}" for distance in found.distances[:, 0]],
+        column_labels=["sample", *(f"{rank}." for rank in range(1, 6))],
+        title="Samples beside the training images that are nearest in pixel values",
+        levels=info.levels,
+    )
+
+
+def _describe(samples: np.ndarray, train: np.ndarray, test: np.ndarray) -> str:
+    """Distances on pixel values, each with its yardstick."""
+    x, known, unseen = (_flat(array) for array in (samples, train, test))
+    distance, floor = (
+        metrics.sliced_wasserstein(0, points, unseen, num_projections=256)
+        for points in (x, known[: len(x)])
+    )
+    copying = metrics.data_copying(x, known, unseen)
+    return (
+        f"sliced Wasserstein distance on pixel values of {len(x):,} samples to {len(unseen):,} test images: "
+        f"{distance.value:.3f} (train images: {floor.value:.3f})\n"
+        f"nearest training image at a median of {copying.median_distance:.1f} from samples, "
+        f"{copying.test_median_distance:.1f} from test images; {copying.num_nearer_than_all_test} samples are nearer "
+        "than every test image"
+    )

@@ -1,0 +1,148 @@
+"""The GAN's command line from end to end, and which settings it refuses together."""
+
+import json
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from experiments import evaluate, gan, sample
+from experiments.settings import TrainingSettings
+
+SMALL = [
+    *("--steps", "4", "--steps-per-call", "2", "--batch-size", "16", "--draw-every", "2"),
+    *("--checkpoint-every", "2", "--width", "4", "--latent-dim", "5", "--hidden-sizes", "8"),
+]
+PICTURES = {
+    "critic_accuracy",
+    "gradient_norms",
+    "interpolations",
+    "logits",
+    "losses",
+    "nearest_training_images",
+    "samples",
+    "truncation",
+}
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Calls an experiment in this process and returns its exit code, output and errors."""
+
+    def run(module, *args: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(module, "configure", lambda **_: None)
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, args)])
+        code = 0
+        try:
+            module.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def test_run_is_complete_and_other_programs_read_it(call, tmp_path):
+    run = tmp_path / "run"
+    # Fast enough for the two frames of the film to differ.
+    fast = ("--ema-decay", "0", "--learning-rate", "0.05")
+    code, output, errors = call(gan, "--run-dir", run, *SMALL, "--conditional", *fast)
+    assert code == 0, errors
+    assert "sliced Wasserstein distance" in output
+    assert {path.stem for path in (run / "samples").glob("*.png")} == PICTURES
+    assert [path.name for path in sorted((run / "film").iterdir())] == [
+        "000000002.png",
+        "000000004.png",
+    ]
+    with PIL.Image.open(run / "samples/film.gif") as film:
+        assert film.n_frames == 2
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert {"critic_loss", "generator_loss", "critic_accuracy"} <= set(rows[0])
+    assert len(rows[-1]["params_sha256"]) == 64
+    assert (run / "report.html").is_file()
+
+    out = tmp_path / "seven.png"
+    code, _, errors = call(sample, run, "--num", "7", "--label", "3", "--out", out)
+    assert code == 0, errors
+    assert np.asarray(PIL.Image.open(out)).any()
+    code, _, errors = call(sample, run, "--num", "7", "--out", out)
+    assert code == 2
+    assert "label" in errors
+    code, output, errors = call(evaluate, run)
+    assert code == 0, errors
+    assert "generator_loss" in output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--model", "mlp", "--loss", "wasserstein", "--penalty", "none", "--weight-clip", "0.01"),
+        ("--model", "mlp", "--loss", "wasserstein", "--penalty", "wgan_gp"),
+        (
+            "--model",
+            "mlp",
+            "--loss",
+            "relativistic",
+            "--penalty",
+            "r1_r2",
+            "--instance-noise",
+            "0.1",
+        ),
+        ("--model", "mlp", "--penalty", "dragan", "--updates", "simultaneous"),
+        (
+            "--model",
+            "resnet",
+            "--loss",
+            "hinge",
+            "--penalty",
+            "none",
+            "--spectral",
+            "--num-critic-steps",
+            "2",
+        ),
+    ],
+    ids=" ".join,
+)
+def test_every_rule_trains(call, tmp_path, options):
+    code, _, errors = call(gan, "--run-dir", tmp_path / "run", *SMALL, *options)
+    assert code == 0, errors
+
+
+REFUSED = {
+    "wasserstein needs a critic of bounded slope": {"loss": "wasserstein", "penalty": "none"},
+    "this loss does not ask for that": {"weight_clip": 0.01, "penalty": "none"},
+    "the penalty bounds the slope already": {
+        "loss": "wasserstein",
+        "weight_clip": 0.01,
+        "penalty": "wgan_gp",
+    },
+    "do not exist under batch norm": {"penalty": "r1", "critic_norm": "batch"},
+    "there is no penalty to take": {"penalty_interval": 2, "penalty": "none"},
+    "one step of each": {"updates": "simultaneous", "num_critic_steps": 2},
+    "must divide batch_size": {"num_critic_steps": 5},
+    "instance_noise: -1": {"instance_noise": -1.0},
+    "critic_learning_rate: 0": {"critic_learning_rate": 0.0},
+    "beta1: 1": {"beta1": 1.0},
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_settings_that_make_no_sense_are_refused(message):
+    with pytest.raises(ValueError, match=message):
+        gan.Settings(**REFUSED[message])
+
+
+def test_labels_are_asked_of_data_that_have_them(call, tmp_path):
+    PIL.Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    for name in "bcdefghijklmnopqrstu":
+        (tmp_path / f"{name}.png").write_bytes((tmp_path / "a.png").read_bytes())
+    options = ("--dataset", f"folder:{tmp_path}", "--conditional", "--run-dir", tmp_path / "run")
+    code, _, errors = call(gan, *options, *SMALL)
+    assert code == 2
+    assert "this data set has no labels" in errors
+
+
+def test_batches_are_shared_out_among_critic_steps():
+    settings = gan.Settings(training=TrainingSettings(batch_size=320), num_critic_steps=5)
+    gan.check_combination(settings)
