@@ -21,7 +21,7 @@ from jaxgen.pixels import from_model_range
 from jaxgen.training.state import create_train_state
 from jaxgen.types import Algorithm, Array, Batch, Key, Metrics, PyTree
 
-_STATISTICS_PASSES = 32
+_STATISTICS_PASSES = 64
 _STATISTICS_BATCH = 64
 
 _Step = Callable[[GanState, Batch, Key, str | None], tuple[GanState, Metrics]]
@@ -233,7 +233,7 @@ def standing_variables(game: Game, state: GanState) -> dict[str, PyTree]:
         return variables
     num_classes = getattr(game.generator, "num_classes", None)
 
-    def one_pass(batch_stats: PyTree, key: Key) -> tuple[PyTree, None]:
+    def one_pass(batch_stats: PyTree, key: Key) -> tuple[PyTree, PyTree]:
         latent_key, label_key = jax.random.split(key)
         label = None
         if num_classes is not None:
@@ -241,8 +241,10 @@ def standing_variables(game: Game, state: GanState) -> dict[str, PyTree]:
         _, new_stats = generate(
             game, variables["params"], batch_stats, latent_key, _STATISTICS_BATCH, label
         )
-        return new_stats, None
+        return new_stats, new_stats
 
     keys = jax.random.split(jax.random.key(0), _STATISTICS_PASSES)
-    batch_stats, _ = jax.lax.scan(one_pass, variables["batch_stats"], keys)
+    _, running = jax.lax.scan(one_pass, variables["batch_stats"], keys)
+    # The first half forgets the statistics of training; the mean over the second has less noise than its last value.
+    batch_stats = jax.tree.map(lambda x: jnp.mean(x[_STATISTICS_PASSES // 2 :], axis=0), running)
     return {**variables, "batch_stats": batch_stats}
