@@ -91,6 +91,21 @@ def test_equals_a_plain_loop(trained):
     assert last == {"step": STEPS, "params_sha256": parameter_digest(result.state.params)}
 
 
+def test_drawing_sees_the_state_of_its_step_and_changes_nothing(trained, tmp_path):
+    seen = []
+
+    def draw(step, state):
+        seen.append((step, int(state.step)))
+        return np.full((2, 3, 1), step, np.uint8)
+
+    result = train(tmp_path / "run", draw=draw, draw_every=10)
+    assert seen == [(10, 10), (20, 20)]
+    assert rows(tmp_path / "run") == rows(trained[0])
+    assert int(result.state.params["memory"]) == int(trained[1].state.params["memory"])
+    events = next((tmp_path / "run").glob("events.*")).read_bytes()
+    assert events.count(b"\x89PNG") == 2
+
+
 def test_state_is_on_all_devices(trained):
     for leaf in jax.tree.leaves(trained[1].state):
         assert leaf.sharding.is_fully_replicated
