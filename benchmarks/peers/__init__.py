@@ -1,1 +1,1 @@
-"""The contestants: one small program for each library, all training the same two VAEs."""
+"""The contestants: one small program for each library and family, all training the same networks."""

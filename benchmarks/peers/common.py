@@ -1,26 +1,14 @@
-"""What every contestant shares: the two workloads, the data and the shape of a program."""
+"""What every contestant shares: the data and the shape of a program."""
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Workload = Literal["mlp", "conv"]
-
-BATCH_SIZE = 128
-LEARNING_RATE = 1e-3
 SEED = 0
 NUM_IMAGES = 12_800
 IMAGE_SIZE = 28
-
-MLP_HIDDEN = 400
-MLP_LATENT = 20
-CONV_FEATURES = (32, 64)
-CONV_KERNEL = 4
-CONV_LATENT = 16
-CONV_SPATIAL = IMAGE_SIZE // 4
-CONV_FLAT = CONV_SPATIAL * CONV_SPATIAL * CONV_FEATURES[-1]
 
 
 class Window(NamedTuple):
@@ -29,7 +17,7 @@ class Window(NamedTuple):
     Attributes:
         steps: training steps that were timed.
         seconds: time they took, to the end of the last one.
-        loss: nats per image at the end.
+        loss: training loss at the end.
     """
 
     steps: int
@@ -41,7 +29,7 @@ class Program(NamedTuple):
     """A contestant that is ready to train.
 
     Attributes:
-        num_parameters: trained scalars in both networks together.
+        num_parameters: trained scalars in all networks together.
         step_multiple: `run` does a multiple of this many steps.
         run: trains for a number of steps and measures.
     """
@@ -77,12 +65,15 @@ def images() -> np.ndarray:
     return ((distance < 1) ^ flipped).astype(np.uint8)[..., None]
 
 
-def batch_rows() -> Iterator[np.ndarray]:
+def batch_rows(batch_size: int) -> Iterator[np.ndarray]:
     """Rows of the data for one step after another: a fresh permutation each epoch.
 
+    Args:
+        batch_size: a divisor of 12800.
+
     Yields:
-        int64 `[128]`, values 0 to 12799.
+        int64 `[batch_size]`, values 0 to 12799.
     """
     generator = np.random.default_rng(SEED)
     while True:
-        yield from generator.permutation(NUM_IMAGES).reshape(-1, BATCH_SIZE)
+        yield from generator.permutation(NUM_IMAGES).reshape(-1, batch_size)

@@ -14,7 +14,7 @@ from pythae.trainers import BaseTrainer, BaseTrainerConfig
 from pythae.trainers.training_callbacks import CallbackHandler, TrainingCallback
 from torch import Tensor, nn
 
-from benchmarks.peers import common, torch_program
+from benchmarks.peers import common, torch_vae, vae_sizes
 
 
 class Encoder(BaseEncoder):
@@ -44,11 +44,11 @@ class Decoder(BaseDecoder):
         return ModelOutput(reconstruction=torch.sigmoid(self.network(z)))
 
 
-def _trainer(workload: common.Workload, data: Tensor) -> BaseTrainer:
-    encoder, decoder = torch_program.networks(workload, channels_last=False)
+def _trainer(workload: vae_sizes.Workload, data: Tensor) -> BaseTrainer:
+    encoder, decoder = torch_vae.networks(workload, channels_last=False)
     config = VAEConfig(
         input_dim=(1, common.IMAGE_SIZE, common.IMAGE_SIZE),
-        latent_dim=common.MLP_LATENT if workload == "mlp" else common.CONV_LATENT,
+        latent_dim=vae_sizes.MLP_LATENT if workload == "mlp" else vae_sizes.CONV_LATENT,
         reconstruction_loss="bce",
     )
     model = VAE(config, encoder=Encoder(encoder), decoder=Decoder(decoder))
@@ -57,8 +57,8 @@ def _trainer(workload: common.Workload, data: Tensor) -> BaseTrainer:
         train_dataset=BaseDataset(data, torch.zeros(len(data))),
         training_config=BaseTrainerConfig(
             output_dir=tempfile.mkdtemp(),
-            per_device_train_batch_size=common.BATCH_SIZE,
-            learning_rate=common.LEARNING_RATE,
+            per_device_train_batch_size=vae_sizes.BATCH_SIZE,
+            learning_rate=vae_sizes.LEARNING_RATE,
             optimizer_cls="Adam",
             optimizer_params={"fused": True},
             seed=common.SEED,
@@ -72,7 +72,7 @@ def _trainer(workload: common.Workload, data: Tensor) -> BaseTrainer:
 
 def _bare_run(trainer: BaseTrainer, data: Tensor) -> Callable[[int], common.Window]:
     """The loop body of `BaseTrainer.train_step`, without its slow data loader."""
-    rows = common.batch_rows()
+    rows = common.batch_rows(vae_sizes.BATCH_SIZE)
 
     def train(num_steps: int) -> float:
         trainer.model.train()
@@ -98,7 +98,7 @@ def _trainer_run(trainer: BaseTrainer) -> Callable[[int], common.Window]:
 
 
 def build(
-    workload: common.Workload, variant: str, images: np.ndarray, threads: int
+    workload: vae_sizes.Workload, variant: str, images: np.ndarray, threads: int
 ) -> common.Program:
     """Builds the pythae contestant.
 
@@ -115,7 +115,7 @@ def build(
     logging.disable(logging.INFO)
     torch.set_num_threads(threads)
     torch.manual_seed(common.SEED)
-    data = torch_program.to_tensor(images)
+    data = torch_vae.to_tensor(images)
     trainer = _trainer(workload, data)
     num_parameters = sum(p.numel() for p in trainer.model.parameters())
     if variant == "step":

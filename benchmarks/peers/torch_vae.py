@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from benchmarks.peers import common
+from benchmarks.peers import common, vae_sizes
 
 
 class ToRows(nn.Module):
@@ -23,7 +23,9 @@ class ToChannelsLast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Unflattens and moves the channels to the front."""
-        return x.unflatten(1, (common.CONV_SPATIAL, common.CONV_SPATIAL, -1)).permute(0, 3, 1, 2)
+        return x.unflatten(1, (vae_sizes.CONV_SPATIAL, vae_sizes.CONV_SPATIAL, -1)).permute(
+            0, 3, 1, 2
+        )
 
 
 def mlp_networks() -> tuple[nn.Module, nn.Module]:
@@ -31,14 +33,14 @@ def mlp_networks() -> tuple[nn.Module, nn.Module]:
     size = common.IMAGE_SIZE**2
     encoder = nn.Sequential(
         nn.Flatten(),
-        nn.Linear(size, common.MLP_HIDDEN),
+        nn.Linear(size, vae_sizes.MLP_HIDDEN),
         nn.ReLU(),
-        nn.Linear(common.MLP_HIDDEN, 2 * common.MLP_LATENT),
+        nn.Linear(vae_sizes.MLP_HIDDEN, 2 * vae_sizes.MLP_LATENT),
     )
     decoder = nn.Sequential(
-        nn.Linear(common.MLP_LATENT, common.MLP_HIDDEN),
+        nn.Linear(vae_sizes.MLP_LATENT, vae_sizes.MLP_HIDDEN),
         nn.ReLU(),
-        nn.Linear(common.MLP_HIDDEN, size),
+        nn.Linear(vae_sizes.MLP_HIDDEN, size),
         nn.Unflatten(1, (1, common.IMAGE_SIZE, common.IMAGE_SIZE)),
     )
     return encoder, decoder
@@ -46,19 +48,19 @@ def mlp_networks() -> tuple[nn.Module, nn.Module]:
 
 def conv_networks(*, channels_last: bool) -> tuple[nn.Module, nn.Module]:
     """The encoder and decoder of the convolutional VAE, in one memory format or the other."""
-    narrow, wide = common.CONV_FEATURES
-    settings: dict[str, Any] = {"kernel_size": common.CONV_KERNEL, "stride": 2, "padding": 1}
-    side = common.CONV_SPATIAL
+    narrow, wide = vae_sizes.CONV_FEATURES
+    settings: dict[str, Any] = {"kernel_size": vae_sizes.CONV_KERNEL, "stride": 2, "padding": 1}
+    side = vae_sizes.CONV_SPATIAL
     encoder = nn.Sequential(
         nn.Conv2d(1, narrow, **settings),
         nn.ReLU(),
         nn.Conv2d(narrow, wide, **settings),
         nn.ReLU(),
         ToRows() if channels_last else nn.Flatten(),
-        nn.Linear(common.CONV_FLAT, 2 * common.CONV_LATENT),
+        nn.Linear(vae_sizes.CONV_FLAT, 2 * vae_sizes.CONV_LATENT),
     )
     decoder = nn.Sequential(
-        nn.Linear(common.CONV_LATENT, common.CONV_FLAT),
+        nn.Linear(vae_sizes.CONV_LATENT, vae_sizes.CONV_FLAT),
         nn.ReLU(),
         ToChannelsLast() if channels_last else nn.Unflatten(1, (wide, side, side)),
         nn.ConvTranspose2d(wide, narrow, **settings),
@@ -70,7 +72,7 @@ def conv_networks(*, channels_last: bool) -> tuple[nn.Module, nn.Module]:
     return encoder.to(**layout), decoder.to(**layout)
 
 
-def networks(workload: common.Workload, *, channels_last: bool) -> tuple[nn.Module, nn.Module]:
+def networks(workload: vae_sizes.Workload, *, channels_last: bool) -> tuple[nn.Module, nn.Module]:
     """The two networks of a workload."""
     if workload == "mlp":
         return mlp_networks()
@@ -102,7 +104,7 @@ def to_tensor(images: np.ndarray) -> Tensor:
 
 
 def build(
-    workload: common.Workload, variant: str, images: np.ndarray, threads: int
+    workload: vae_sizes.Workload, variant: str, images: np.ndarray, threads: int
 ) -> common.Program:
     """Builds the PyTorch contestant.
 
@@ -119,9 +121,9 @@ def build(
     torch.manual_seed(common.SEED)
     data = to_tensor(images)
     model = NegativeElbo(*networks(workload, channels_last="channels_last" in variant))
-    optimizer = torch.optim.Adam(model.parameters(), lr=common.LEARNING_RATE, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=vae_sizes.LEARNING_RATE, fused=True)
     loss_of = torch.compile(model) if "compile" in variant else model
-    rows = common.batch_rows()
+    rows = common.batch_rows(vae_sizes.BATCH_SIZE)
 
     def train(num_steps: int) -> float:
         for _ in range(num_steps):

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from flax.training.train_state import TrainState
 
-from benchmarks.peers import common
+from benchmarks.peers import common, vae_sizes
 
 
 class Mlp(nn.Module):
@@ -18,10 +18,10 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Pixels `[B, 28, 28, 1]` to logits, mean and log-variance."""
-        h = nn.relu(nn.Dense(common.MLP_HIDDEN)(x.reshape(x.shape[0], -1)))
-        mean, log_var = jnp.split(nn.Dense(2 * common.MLP_LATENT)(h), 2, axis=-1)
+        h = nn.relu(nn.Dense(vae_sizes.MLP_HIDDEN)(x.reshape(x.shape[0], -1)))
+        mean, log_var = jnp.split(nn.Dense(2 * vae_sizes.MLP_LATENT)(h), 2, axis=-1)
         z = mean + jnp.exp(0.5 * log_var) * jax.random.normal(key, mean.shape)
-        h = nn.relu(nn.Dense(common.MLP_HIDDEN)(z))
+        h = nn.relu(nn.Dense(vae_sizes.MLP_HIDDEN)(z))
         return nn.Dense(x[0].size)(h).reshape(x.shape), mean, log_var
 
 
@@ -31,13 +31,13 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Pixels `[B, 28, 28, 1]` to logits, mean and log-variance."""
-        narrow, wide = common.CONV_FEATURES
-        kernel, strides, side = (common.CONV_KERNEL,) * 2, (2, 2), common.CONV_SPATIAL
+        narrow, wide = vae_sizes.CONV_FEATURES
+        kernel, strides, side = (vae_sizes.CONV_KERNEL,) * 2, (2, 2), vae_sizes.CONV_SPATIAL
         h = nn.relu(nn.Conv(narrow, kernel, strides)(x))
         h = nn.relu(nn.Conv(wide, kernel, strides)(h)).reshape(x.shape[0], -1)
-        mean, log_var = jnp.split(nn.Dense(2 * common.CONV_LATENT)(h), 2, axis=-1)
+        mean, log_var = jnp.split(nn.Dense(2 * vae_sizes.CONV_LATENT)(h), 2, axis=-1)
         z = mean + jnp.exp(0.5 * log_var) * jax.random.normal(key, mean.shape)
-        h = nn.relu(nn.Dense(common.CONV_FLAT)(z)).reshape(-1, side, side, wide)
+        h = nn.relu(nn.Dense(vae_sizes.CONV_FLAT)(z)).reshape(-1, side, side, wide)
         h = nn.relu(nn.ConvTranspose(narrow, kernel, strides)(h))
         return nn.ConvTranspose(1, kernel, strides)(h), mean, log_var
 
@@ -58,7 +58,7 @@ def _step(state: TrainState, key: jax.Array, pixels: jax.Array) -> tuple[TrainSt
 
 
 def build(
-    workload: common.Workload, variant: str, images: np.ndarray, threads: int
+    workload: vae_sizes.Workload, variant: str, images: np.ndarray, threads: int
 ) -> common.Program:
     """Builds the plain flax contestant.
 
@@ -74,11 +74,11 @@ def build(
     del variant, threads
     model = Mlp() if workload == "mlp" else Conv()
     init_key, step_key = jax.random.split(jax.random.key(common.SEED))
-    x = jnp.zeros((common.BATCH_SIZE, *images.shape[1:]))
+    x = jnp.zeros((vae_sizes.BATCH_SIZE, *images.shape[1:]))
     params = jax.jit(model.init)(init_key, init_key, x)["params"]
-    optimizer = optax.adam(common.LEARNING_RATE)
+    optimizer = optax.adam(vae_sizes.LEARNING_RATE)
     state = TrainState.create(apply_fn=model.apply, params=params, tx=optimizer)
-    rows = common.batch_rows()
+    rows = common.batch_rows(vae_sizes.BATCH_SIZE)
 
     def train(num_steps: int) -> float:
         nonlocal state
