@@ -1,0 +1,171 @@
+"""The table and the figures of adversarial methods on a mixture: samples, modes found, and vanishing gradients."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rich.table
+from matplotlib.axes import Axes
+
+from experiments.mode_collapse_runs import Mixture, Result, points_file
+from jaxgen import plots
+from jaxgen.gan import losses
+from jaxgen.metrics import count_modes
+from jaxgen.training.run_directory import RunDirectory
+
+_COLUMNS = 3
+_LARGEST_LOGIT = 15.0
+
+
+def make_table(
+    title: str, results: Mapping[str, Result], mixture: Mixture, num_samples: int
+) -> rich.table.Table:
+    """Makes the table: mean and standard deviation over the seeds of each method, below a draw of the data.
+
+    Args:
+        title: of the table.
+        results: of the methods, by name.
+        mixture: the data.
+        num_samples: samples of each seed behind the counts.
+
+    Returns:
+        A table to print.
+    """
+    ideal = count_modes(mixture.draw(num_samples), *mixture)
+    table = rich.table.Table(
+        rich.table.Column("method", no_wrap=True),
+        title=title,
+        caption=f"{ideal.num:,} samples a seed; mean ± standard deviation over the seeds. A perfect sampler finds "
+        f"{ideal.num_modes} modes, and its expectations are {ideal.perfect_good_share:.2%} good samples (within 3 std "
+        f"of a mode) and a KL of {ideal.perfect_kl:.4f} nats from uniform modes.",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in (f"modes of {ideal.num_modes}", "good (%)", "KL (nats)", "seconds"):
+        table.add_column(name, justify="right")
+    share = f"{100 * ideal.good_share:.1f}"
+    table.add_row("a draw of the data", str(ideal.num_found), share, f"{ideal.kl:.4f}", "")
+    for method, result in results.items():
+        shares = [100 * share for share in result.good_share[-1]]
+        cells = (_spread(result.modes[-1], 1), _spread(shares, 1), _spread(result.kl, 3))
+        table.add_row(method, *cells, f"{result.seconds:.0f}")
+    return table
+
+
+def _spread(values: Sequence[float | None], digits: int) -> str:
+    """Mean and sample standard deviation of the values that there are, and their number if some are missing."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "none"
+    std = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    of = "" if len(known) == len(values) else f" ({len(known)} of {len(values)})"
+    return f"{statistics.mean(known):.{digits}f}{std}{of}"
+
+
+def draw(run: RunDirectory, mixture: Mixture, results: Mapping[str, Result]) -> None:
+    """Writes `samples.png`, `modes.png` and `gradients.png` into the pictures of a run.
+
+    Args:
+        run: whose methods are shown.
+        mixture: the data.
+        results: of the methods, by name.
+    """
+    points = {name: np.load(points_file(run, name)) for name in results}
+    _draw_samples(run, mixture, points)
+    modes = {
+        name: (result.steps, np.mean(result.modes, axis=1)) for name, result in results.items()
+    }
+    figure = plots.new_figure(7.6, 4.4)
+    axes = figure.add_subplot()
+    total = len(mixture.centres)
+    title = "Modes with a good sample, mean over the seeds"
+    plots.draw_curves(axes, _as_arrays(modes), ylabel=f"modes found, of {total}", title=title)
+    axes.set_ylim(-0.03 * total, 1.03 * total)
+    plots.save_figure(run.samples / "modes.png", figure)
+    _draw_gradients(run, results)
+
+
+def _as_arrays(series: Mapping) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {name: (np.asarray(x), np.asarray(y)) for name, (x, y) in series.items()}
+
+
+def _draw_samples(run: RunDirectory, mixture: Mixture, points: Mapping[str, np.ndarray]) -> None:
+    """The data and the first seed of every method, side by side in the same frame."""
+    num = next(iter(points.values())).shape[1]
+    panels = {"data": mixture.draw(num), **{name: runs[0] for name, runs in points.items()}}
+    rows = math.ceil(len(panels) / _COLUMNS)
+    columns = min(len(panels), _COLUMNS)
+    figure = plots.new_figure(3.2 * columns, 3.3 * rows)
+    reach = 1.4 * float(np.max(np.abs(mixture.centres)))
+    for index, (name, x) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        seen = x[np.all(np.abs(x) <= reach, axis=1)]
+        title = f"{name}: none in the frame"
+        if len(x) == len(x[np.all(np.isfinite(x), axis=1)]):
+            count = count_modes(x, *mixture)
+            title = f"{name}: {count.num_found} modes, {count.good_share:.0%} good"
+        _draw_points(axes, seen, mixture, title, reach)
+    plots.save_figure(run.samples / "samples.png", figure)
+
+
+def _draw_points(axes: Axes, x: np.ndarray, mixture: Mixture, title: str, reach: float) -> None:
+    plots.style_axes(axes, title=title)
+    axes.title.set_fontsize(8)
+    axes.plot(*mixture.centres.T, "+", color="#b5bac1", markersize=9, markeredgewidth=0.8)
+    axes.scatter(x[:, 0], x[:, 1], s=4, alpha=0.5, linewidths=0, c=plots.LINE_COLOURS[0])
+    axes.set_aspect("equal", adjustable="box")
+    axes.set_xlim(-reach, reach)
+    axes.set_ylim(-reach, reach)
+
+
+def _draw_gradients(run: RunDirectory, results: Mapping[str, Result]) -> None:
+    """The generator's gradient: in the logit of a fake, exactly, and in its parameters, as measured."""
+    figure = plots.new_figure(10.0, 4.0)
+    exact, measured = figure.subplots(1, 2)
+    logits = np.linspace(-_LARGEST_LOGIT, _LARGEST_LOGIT, 301)
+    plots.style_axes(
+        exact,
+        title="Gradient of a generator's loss in the logit of a fake",
+        xlabel="logit of the fake (negative: the critic is sure that it is one)",
+        ylabel="size of the gradient",
+    )
+    for index, (name, values) in enumerate(logit_gradients(logits).items()):
+        exact.plot(logits, values, color=plots.LINE_COLOURS[index], linewidth=1.6, label=name)
+    exact.set_yscale("log")
+    exact.legend(fontsize=8, frameon=False, labelcolor=plots.INK)
+    chosen = [name for name in ("minimax", "nonsaturating") if name in results] or list(results)
+    series = {
+        name: (results[name].steps, np.mean(results[name].generator_gradient, axis=1))
+        for name in chosen
+    }
+    plots.draw_curves(
+        measured,
+        _as_arrays(series),
+        ylabel="norm of the gradient",
+        title="Gradient in the generator's parameters, mean over the seeds",
+        yscale="log",
+    )
+    plots.save_figure(run.samples / "gradients.png", figure)
+
+
+def logit_gradients(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """The sizes of the gradients of the minimax and the non-saturating generator's loss.
+
+    Args:
+        logits: of generated examples, `[N]`.
+
+    Returns:
+        `|dL/df|`, `[N]`, by name.
+    """
+    f = jnp.asarray(logits, jnp.float32)
+    generators = {
+        "minimax": losses.minimax_generator,
+        "nonsaturating": losses.nonsaturating_generator,
+    }
+    return {
+        name: np.abs(jax.grad(lambda f, loss=loss: jnp.sum(loss(f)))(f))
+        for name, loss in generators.items()
+    }
