@@ -1,11 +1,18 @@
 """Scores of samples against data, each with its sample sizes; scikit-learn is loaded on first use.
 
 Metrics take points or features, `[N, D]`, that `np.asarray` accepts, and compute in float64.
+`metrics.features.features(net, x)` gives the features of images under a net of `train_features`.
 """
 
 from jaxgen.metrics.coverage import (
     PrecisionRecallDensityCoverage,
     precision_recall_density_coverage,
+)
+from jaxgen.metrics.features import (
+    FeatureClassifier,
+    FeatureNet,
+    random_features,
+    train_features,
 )
 from jaxgen.metrics.frechet import (
     FrechetDistance,
@@ -36,6 +43,8 @@ from jaxgen.metrics.sliced import SlicedWasserstein, sliced_wasserstein
 __all__ = [
     "GOOD_RADIUS",
     "DataCopying",
+    "FeatureClassifier",
+    "FeatureNet",
     "FrechetDistance",
     "KernelDistance",
     "ModeCounts",
@@ -56,5 +65,7 @@ __all__ = [
     "nearest_neighbors",
     "nearest_other_points",
     "precision_recall_density_coverage",
+    "random_features",
     "sliced_wasserstein",
+    "train_features",
 ]
