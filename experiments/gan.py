@@ -15,6 +15,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import optax
+import rich.console
 
 from experiments import training
 from experiments.settings import (
@@ -246,7 +247,7 @@ def main() -> None:
         )
         training.measure(algorithm, state, dataset, run, step=settings.training.steps)
         if jax.process_index() == 0:
-            print(gan_pictures.draw(run, dataset, info, game, state))
+            rich.console.Console().print(gan_pictures.draw(run, dataset, info, game, state))
             command = shlex.join(["python", "-m", "experiments.gan", *sys.argv[1:]])
             print(f"report: {write_report(run.path, command=command)}")
 

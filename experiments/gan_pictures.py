@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import PIL.Image
+import rich.table
 
+from experiments.sample_metrics import measure_samples, num_measured
 from experiments.settings import DataInfo
 from jaxgen import gan, latents, metrics, plots
 from jaxgen.data.dataset import Dataset
@@ -18,7 +20,8 @@ from jaxgen.training.run_directory import RunDirectory
 from jaxgen.types import Array
 
 _NUM_SAMPLES = 64
-_NUM_MEASURED = 2000
+_BLOCK_SIZE = 200
+_NUM_SEARCHED = 20_000
 _THRESHOLDS = (0.25, 0.5, 1.0, 2.0)
 
 Draw = Callable[[Array, Array | None], np.ndarray]
@@ -71,8 +74,8 @@ def _labels(game: gan.Game, info: DataInfo, num: int) -> Array | None:
 
 def draw(
     run: RunDirectory, dataset: Dataset, info: DataInfo, game: gan.Game, state: gan.GanState
-) -> str:
-    """Draws every picture of a run into its `samples` folder.
+) -> rich.table.Table:
+    """Draws every picture of a run into its `samples` folder and measures its samples.
 
     Args:
         run: the run directory.
@@ -82,7 +85,7 @@ def draw(
         state: the trained state.
 
     Returns:
-        A few lines on how far the samples lie from the data.
+        The distances of the samples from the data.
     """
     generate = make_draw(game, state)
     z, label = _fixed_latents(game, info)
@@ -91,15 +94,20 @@ def draw(
     _draw_film(run)
     _draw_walks(run, info, game, generate)
     _draw_truncation(run, info, game, generate)
-    num = min(_NUM_MEASURED, len(dataset.train), len(dataset.test))
-    measured = jax.random.normal(jax.random.key(1), (num, game.latent_dim))
     samples = np.concatenate(
-        [generate(part, _labels(game, info, len(part))) for part in jnp.array_split(measured, 10)]
+        [
+            generate(part, _labels(game, info, len(part)))
+            for part in _measured_latents(game, dataset)
+        ]
     )
-    train = dataset.train.gather(np.arange(min(len(dataset.train), 10 * num)))["x"]
-    test = dataset.test.gather(np.arange(num))["x"]
-    _draw_neighbors(run, info, samples, train)
-    return _describe(samples, train, test)
+    _draw_neighbors(run, info, samples, dataset)
+    return measure_samples(run, dataset, samples)
+
+
+def _measured_latents(game: gan.Game, dataset: Dataset) -> list[Array]:
+    """The latents of all measured samples, in blocks."""
+    z = jax.random.normal(jax.random.key(1), (num_measured(dataset), game.latent_dim))
+    return [z[start : start + _BLOCK_SIZE] for start in range(0, len(z), _BLOCK_SIZE)]
 
 
 def _draw_curves(run: RunDirectory) -> None:
@@ -162,38 +170,19 @@ def _draw_truncation(run: RunDirectory, info: DataInfo, game: gan.Game, generate
     )
 
 
-def _flat(x: np.ndarray) -> np.ndarray:
-    return x.reshape(len(x), -1).astype(np.float64)
-
-
 def _draw_neighbors(
-    run: RunDirectory, info: DataInfo, samples: np.ndarray, train: np.ndarray
+    run: RunDirectory, info: DataInfo, samples: np.ndarray, dataset: Dataset
 ) -> None:
     shown = samples[:8]
-    found = metrics.nearest_neighbors(_flat(shown), _flat(train), num_neighbors=5)
+    train = dataset.train.gather(np.arange(min(len(dataset.train), _NUM_SEARCHED)))["x"]
+    flat, known = (x.reshape(len(x), -1).astype(np.float64) for x in (shown, train))
+    found = metrics.nearest_neighbors(flat, known, num_neighbors=min(5, len(known)))
     table = np.concatenate([shown[:, None], train[found.indices]], axis=1)
     plots.labelled_grid(
         run.samples / "nearest_training_images.png",
         table,
         row_labels=[f"distance {distance:.0f}" for distance in found.distances[:, 0]],
-        column_labels=["sample", *(f"{rank}." for rank in range(1, 6))],
+        column_labels=["sample", *(f"{rank + 1}." for rank in range(found.indices.shape[1]))],
         title="Samples beside the training images that are nearest in pixel values",
         levels=info.levels,
-    )
-
-
-def _describe(samples: np.ndarray, train: np.ndarray, test: np.ndarray) -> str:
-    """Distances on pixel values, each with its yardstick."""
-    x, known, unseen = (_flat(array) for array in (samples, train, test))
-    distance, floor = (
-        metrics.sliced_wasserstein(0, points, unseen, num_projections=256)
-        for points in (x, known[: len(x)])
-    )
-    copying = metrics.data_copying(x, known, unseen)
-    return (
-        f"sliced Wasserstein distance on pixel values of {len(x):,} samples to {len(unseen):,} test images: "
-        f"{distance.value:.3f} (train images: {floor.value:.3f})\n"
-        f"nearest training image at a median of {copying.median_distance:.1f} from samples, "
-        f"{copying.test_median_distance:.1f} from test images; {copying.num_nearer_than_all_test} samples are nearer "
-        "than every test image"
     )

@@ -50,6 +50,12 @@ def test_run_is_complete_and_other_programs_read_it(call, tmp_path):
     code, output, errors = call(gan, "--run-dir", run, *SMALL, "--conditional", *fast)
     assert code == 0, errors
     assert "sliced Wasserstein distance" in output
+    measured = json.loads((run / "sample_metrics.json").read_text())
+    assert measured["num"] == 397
+    assert set(measured["metrics"]) == {"samples", "train images"}
+    # Four steps teach nothing: the samples are further from the data than the data.
+    for name in ("Frechet distance of features", "sliced Wasserstein distance of pixels"):
+        assert measured["metrics"]["samples"][name] > measured["metrics"]["train images"][name]
     assert {path.stem for path in (run / "samples").glob("*.png")} == PICTURES
     assert [path.name for path in sorted((run / "film").iterdir())] == [
         "000000002.png",
