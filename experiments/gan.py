@@ -25,6 +25,7 @@ from experiments.settings import (
     errors_exit,
     parse,
     require,
+    require_at_least,
 )
 from jaxgen import gan
 from jaxgen.training.platform import configure
@@ -108,7 +109,7 @@ class Settings:
     """Steps from one frame of the film to the next."""
 
     def __post_init__(self) -> None:
-        at_least = {
+        least = {
             "penalty_interval": 1,
             "num_critic_steps": 1,
             "width": 1,
@@ -118,9 +119,7 @@ class Settings:
             "weight_clip": 0.0,
             "instance_noise": 0.0,
         }
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            require(least <= value < math.inf, name, value, f"at least {least}")
+        require_at_least(self, least)
         rate = self.critic_learning_rate
         require(0.0 < rate < math.inf, "critic_learning_rate", rate, "a finite number above 0")
         for name in ("beta1", "beta2"):

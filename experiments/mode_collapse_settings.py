@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Literal, get_args
 
-from experiments.settings import require
+from experiments.settings import require, require_at_least
 
 Method = Literal[
     "minimax",
@@ -65,9 +65,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         counts = ("seeds", "steps", "steps_per_call", "batch_size", "latent_dim", "num_samples")
-        for name in (*counts, "wasserstein_critic_steps"):
-            value = getattr(self, name)
-            require(value >= 1, name, value, "at least 1")
+        least = dict.fromkeys((*counts, "wasserstein_critic_steps"), 1)
+        require_at_least(self, least | {"penalty_weight": 0, "zero_centered_weight": 0})
         require(0 <= self.seed < 2**32 - self.seeds, "seed", self.seed, "0 to 2**32 less the seeds")
         per_call = self.steps_per_call
         require(self.steps % per_call == 0, "steps_per_call", per_call, "a divisor of the steps")
@@ -77,9 +76,6 @@ class Settings:
         for name in ("learning_rate", "sgd_learning_rate", "weight_clip"):
             value = getattr(self, name)
             require(0.0 < value < math.inf, name, value, "a finite number above 0")
-        for name in ("penalty_weight", "zero_centered_weight"):
-            value = getattr(self, name)
-            require(0.0 <= value < math.inf, name, value, "a finite number of at least 0")
         for name in ("beta1", "ema_decay"):
             value = getattr(self, name)
             require(0.0 <= value < 1.0, name, value, "in [0, 1)")

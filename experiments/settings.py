@@ -5,7 +5,7 @@ import dataclasses
 import math
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import tyro
@@ -20,6 +20,13 @@ def require(is_good: bool, name: str, value: object, expected: str) -> None:
     """Raises ValueError naming a setting, its value and what was expected, unless it is good."""
     if not is_good:
         raise ValueError(f"{name}: {value}, expected {expected}")
+
+
+def require_at_least(settings: object, least: Mapping[str, float]) -> None:
+    """Raises ValueError naming the first setting that is not a finite number of at least the given one."""
+    for name, lowest in least.items():
+        value = getattr(settings, name)
+        require(lowest <= value < math.inf, name, value, f"at least {lowest}")
 
 
 @dataclasses.dataclass(frozen=True)

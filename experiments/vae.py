@@ -5,7 +5,6 @@ python -m experiments.vae --dataset mnist --data-dir DIR --model conv --run-dir 
 """
 
 import dataclasses
-import math
 import pathlib
 import shlex
 import sys
@@ -22,6 +21,7 @@ from experiments.settings import (
     errors_exit,
     parse,
     require,
+    require_at_least,
 )
 from jaxgen import vae
 from jaxgen.data.dataset import Dataset
@@ -95,7 +95,7 @@ class Settings:
     """Training steps of an autoencoder of the same shape, for the comparison of the latents (elbo); 0 leaves it out."""
 
     def __post_init__(self) -> None:
-        at_least = {
+        least = {
             "latent_dim": 1,
             "num_pseudo_inputs": 0,
             "warm_up_steps": 0,
@@ -103,10 +103,11 @@ class Settings:
             "importance_samples": 0,
             "mixture_components": 1,
             "autoencoder_steps": 0,
+            "beta": 0,
+            "free_bits": 0,
+            "activity_weight": 0,
         }
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            require(value >= least, name, value, f"at least {least}")
+        require_at_least(self, least)
         for name in ("hidden_sizes", "channels"):
             sizes = getattr(self, name)
             require(min(sizes, default=1) >= 1, name, sizes, "numbers of at least 1")
@@ -114,9 +115,6 @@ class Settings:
         for name in ("dropout_rate", "masking_probability"):
             share = getattr(self, name)
             require(0.0 <= share < 1.0, name, share, "in [0, 1)")
-        for name in ("beta", "free_bits", "activity_weight"):
-            weight = getattr(self, name)
-            require(0.0 <= weight < math.inf, name, weight, "a finite number of at least 0")
 
 
 def build_model(settings: Settings, info: DataInfo) -> vae.VAE:

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
@@ -25,3 +26,20 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Calls an experiment in this process and returns its exit code, output and errors."""
+
+    def run(module, *args: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(module, "configure", lambda **_: None)
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, args)])
+        code = 0
+        try:
+            module.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capfd.readouterr()
+
+    return run

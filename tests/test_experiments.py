@@ -35,23 +35,6 @@ def shell(module: str, *args: object, devices: int = 1) -> subprocess.CompletedP
 
 
 @pytest.fixture
-def call(monkeypatch, capfd):
-    """Calls an experiment in this process and returns its exit code, output and errors."""
-
-    def run(module, *args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(module, "configure", lambda **_: None)
-        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, args)])
-        code = 0
-        try:
-            module.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capfd.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def train(call, tmp_path):
     """Trains a small run in this process, checks that it is complete, and returns its directory."""
 

@@ -1,7 +1,6 @@
 """The GAN's command line from end to end, and which settings it refuses together."""
 
 import json
-import sys
 
 import numpy as np
 import PIL.Image
@@ -24,23 +23,6 @@ PICTURES = {
     "samples",
     "truncation",
 }
-
-
-@pytest.fixture
-def call(monkeypatch, capfd):
-    """Calls an experiment in this process and returns its exit code, output and errors."""
-
-    def run(module, *args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(module, "configure", lambda **_: None)
-        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, args)])
-        code = 0
-        try:
-            module.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capfd.readouterr()
-
-    return run
 
 
 def test_run_is_complete_and_other_programs_read_it(call, tmp_path):

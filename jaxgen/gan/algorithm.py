@@ -1,5 +1,6 @@
 """Adversarial training as an `Algorithm`: the critic and the generator take turns, or move at once."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -160,14 +161,12 @@ def _algorithm(
     step: _Step,
 ) -> Algorithm:
     _check(game)
-    num_classes = getattr(game.generator, "num_classes", None)
-    play: Any = game.generator.apply
 
     def init(key: Key, batch: Batch) -> GanState:
         generator_key, critic_key = jax.random.split(key)
         x = to_critic_range(game, batch["x"][:1])
         z = jnp.zeros((1, game.latent_dim))
-        label = None if num_classes is None else jnp.zeros(1, jnp.int32)
+        label = None if _num_classes(game) is None else jnp.zeros(1, jnp.int32)
         return GanState(
             generator=create_train_state(
                 game.generator.apply,
@@ -183,36 +182,49 @@ def _algorithm(
             ),
         )
 
-    def sample(state: GanState, key: Key, num: int, label: Array | None = None) -> Array:
-        if (label is None) != (num_classes is None):
-            raise ValueError(
-                "label: this model is not conditional; leave it None"
-                if num_classes is None
-                else f"label: expected int32 [{num}], the classes to generate"
-            )
-        z = jax.random.normal(key, (num, game.latent_dim))
-        x = play(standing_variables(game, state), z, label, train=False)
-        return x if game.levels is None else from_model_range(x, game.levels)
+    return Algorithm(
+        init, step, functools.partial(_sample, game), functools.partial(_evaluate, game)
+    )
 
-    def evaluate(state: GanState, batch: Batch, key: Key) -> Metrics:
-        label = None if num_classes is None else batch["label"]
-        real = to_critic_range(game, batch["x"])
-        z = jax.random.normal(key, (len(real), game.latent_dim))
-        fake = play(standing_variables(game, state), z, label, train=False)
-        judge: Any = game.critic.apply
-        real_logits, fake_logits = (
-            judge(state.critic.eval_variables, x, label, train=False).astype(jnp.float32)
-            for x in (real, fake)
+
+def _num_classes(game: Game) -> int | None:
+    return getattr(game.generator, "num_classes", None)
+
+
+def _play(game: Game, state: GanState, key: Key, num: int, label: Array | None) -> Array:
+    """Examples of the averaged generator, as the critic sees them."""
+    z = jax.random.normal(key, (num, game.latent_dim))
+    apply: Any = game.generator.apply
+    return apply(standing_variables(game, state), z, label, train=False)
+
+
+def _sample(game: Game, state: GanState, key: Key, num: int, label: Array | None = None) -> Array:
+    if (label is None) != (_num_classes(game) is None):
+        raise ValueError(
+            "label: this model is not conditional; leave it None"
+            if label is not None
+            else f"label: expected int32 [{num}], the classes to generate"
         )
-        return {
-            "critic_loss": game.objective.critic(real_logits, fake_logits),
-            "generator_loss": game.objective.generator(real_logits, fake_logits),
-            "critic_real_logit": real_logits,
-            "critic_fake_logit": fake_logits,
-            "critic_accuracy": accuracy(real_logits, fake_logits),
-        }
+    x = _play(game, state, key, num, label)
+    return x if game.levels is None else from_model_range(x, game.levels)
 
-    return Algorithm(init, step, sample, evaluate)
+
+def _evaluate(game: Game, state: GanState, batch: Batch, key: Key) -> Metrics:
+    label = None if _num_classes(game) is None else batch["label"]
+    real = to_critic_range(game, batch["x"])
+    fake = _play(game, state, key, len(real), label)
+    judge: Any = game.critic.apply
+    real_logits, fake_logits = (
+        judge(state.critic.eval_variables, x, label, train=False).astype(jnp.float32)
+        for x in (real, fake)
+    )
+    return {
+        "critic_loss": game.objective.critic(real_logits, fake_logits),
+        "generator_loss": game.objective.generator(real_logits, fake_logits),
+        "critic_real_logit": real_logits,
+        "critic_fake_logit": fake_logits,
+        "critic_accuracy": accuracy(real_logits, fake_logits),
+    }
 
 
 def standing_variables(game: Game, state: GanState) -> dict[str, PyTree]:
@@ -231,7 +243,7 @@ def standing_variables(game: Game, state: GanState) -> dict[str, PyTree]:
     variables = state.generator.eval_variables
     if not variables["batch_stats"]:
         return variables
-    num_classes = getattr(game.generator, "num_classes", None)
+    num_classes = _num_classes(game)
 
     def one_pass(batch_stats: PyTree, key: Key) -> tuple[PyTree, PyTree]:
         latent_key, label_key = jax.random.split(key)

@@ -89,6 +89,8 @@ def fit(
         steps_per_call=steps_per_call,
         checkpoint_every=checkpoint_every,
     )
+    if draw_every < 1:
+        raise ValueError(f"draw_every: {draw_every}, expected at least 1")
     if seed < 0:
         raise ValueError(f"seed: {seed}, expected at least 0")
     is_writer = jax.process_index() == 0
