@@ -220,6 +220,7 @@ def test_goes_on_after_nan_with_a_cured_algorithm(trained, tmp_path):
         ({"batch_size": 0}, "batch_size: 0, expected at least 1"),
         ({"steps": 0}, "steps: 0, expected at least 1"),
         ({"steps_per_call": 0}, "steps_per_call: 0, expected at least 1"),
+        ({"draw_every": 0}, "draw_every: 0, expected at least 1"),
         ({"checkpoint_every": 0}, "checkpoint_every: 0, expected at least 1"),
         ({"seed": -1}, "seed: -1, expected at least 0"),
         ({"split": tiny.make_split(0)}, "only 0 training examples"),
