@@ -8,6 +8,7 @@ import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxgen.nn import BatchNorm
 from jaxgen.types import Array
 
 Norm = Literal["batch", "layer", "none"]
@@ -43,11 +44,7 @@ def normalize(
     if norm not in get_args(Norm):
         raise ValueError(f"norm: {norm!r}, expected one of {get_args(Norm)}")
     if norm == "batch":
-        # Two passes: E[x^2] - E[x]^2 in float32 loses the variance of a channel with a large mean.
-        module = nn.BatchNorm(
-            momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name, use_fast_variance=False
-        )
-        return module(x, use_running_average=not train)
+        return BatchNorm(axis_name=axis_name, dtype=dtype)(x, train=train)
     if norm == "layer":
         axes = tuple(range(1, x.ndim))
         return nn.LayerNorm(epsilon=1e-5, dtype=dtype, reduction_axes=axes, feature_axes=-1)(x)

@@ -8,14 +8,17 @@ from jaxgen.nn.convolution import (
     plain_conv_transpose,
 )
 from jaxgen.nn.modules import Conv, ConvTranspose, forward_mode
+from jaxgen.nn.normalization import BatchNorm, batch_norm
 from jaxgen.nn.resampling import average_pool, depth_to_space, space_to_depth, upsample_nearest
 from jaxgen.nn.sums import add_bias, channel_sum
 
 __all__ = [
+    "BatchNorm",
     "Conv",
     "ConvTranspose",
     "add_bias",
     "average_pool",
+    "batch_norm",
     "channel_sum",
     "conv",
     "conv_kernel_gradient",

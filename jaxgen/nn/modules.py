@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 
 from jaxgen.nn.convolution import conv, conv_transpose, plain_conv, plain_conv_transpose
 from jaxgen.nn.geometry import Padding, Pair, pair
+from jaxgen.nn.normalization import BatchNorm
 from jaxgen.nn.sums import add_bias
 from jaxgen.types import Array
 
@@ -135,25 +136,27 @@ class ConvTranspose(nn.Module):
         return x if bias is None else x + bias.reshape(1, 1, 1, -1)
 
 
-def _convolve_plainly(
+def _compute_plainly(
     next_method: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     context: nn.module.InterceptorContext,
 ) -> Any:
-    """Replace `convolve` of the modules of this file by `convolve_plainly`."""
-    module = context.module
-    if isinstance(module, Conv | ConvTranspose) and context.method_name == "convolve":
+    """Replace `convolve` and `normalize` of the modules of `jaxgen.nn` by their plain twins."""
+    module, method = context.module, context.method_name
+    if isinstance(module, Conv | ConvTranspose) and method == "convolve":
         return module.convolve_plainly(*args, **kwargs)
+    if isinstance(module, BatchNorm) and method == "normalize":
+        return module.normalize_plainly(*args, **kwargs)
     return next_method(*args, **kwargs)
 
 
 def forward_mode(apply: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the `apply` of a model forward-mode derivatives: same values, plain convolutions.
+    """Give the `apply` of a model forward-mode derivatives: same values, plain operations.
 
     `jax.jvp(forward_mode(model.apply), ...)` and `jax.hessian` work where `model.apply` alone
-    raises, for any model that holds `Conv` or `ConvTranspose`. Wrap before `jax.jit`, not after,
-    since a function that is compiled already keeps its convolutions.
+    raises, for any model that holds `Conv`, `ConvTranspose` or `BatchNorm`. Wrap before `jax.jit`, not after,
+    since a function that is compiled already keeps its operations.
 
     Args:
         apply: `model.apply`, or a function that calls it.
@@ -164,7 +167,7 @@ def forward_mode(apply: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(apply)
     def plain_apply(*args: Any, **kwargs: Any) -> Any:
-        with nn.intercept_methods(_convolve_plainly):
+        with nn.intercept_methods(_compute_plainly):
             return apply(*args, **kwargs)
 
     return plain_apply
