@@ -102,13 +102,24 @@ class DataInfo:
         return cls(dataset.shape, dataset.levels, dataset.class_names)
 
 
-def parse(settings_class: type[Settings], module: str, doc: str | None) -> Settings:
+def peek(name: str) -> str | None:
+    """Reads one setting from the command line before the others, which may depend on it; None if it is not there."""
+    kind = dataclasses.make_dataclass("_Peeked", [(name, str | None, None)])
+    known: Any
+    known, _ = tyro.cli(kind, add_help=False, console_outputs=False, return_unknown_args=True)
+    return getattr(known, name)
+
+
+def parse(
+    settings_class: type[Settings], module: str, doc: str | None, *, default: Settings | None = None
+) -> Settings:
     """Reads settings from the command line; on errors it prints them and exits with 2.
 
     Args:
         settings_class: dataclass of the settings.
         module: name of the script, as ``python -m`` takes it.
         doc: the script's docstring, whose first paragraph heads the help.
+        default: what is not on the command line; by default the defaults of the dataclass.
 
     Returns:
         The settings.
@@ -117,6 +128,7 @@ def parse(settings_class: type[Settings], module: str, doc: str | None) -> Setti
         settings_class,
         prog=f"python -m {module}",
         description=(doc or "").partition("\n\n")[0],
+        default=tyro.MISSING_NONPROP if default is None else default,
         config=(tyro.conf.OmitArgPrefixes,),
     )
 

@@ -12,7 +12,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import evaluate, sample, vae
+from experiments import evaluate, sample
+from experiments.vae import __main__ as vae
 
 ROOT = Path(__file__).parent.parent
 SMALL = [

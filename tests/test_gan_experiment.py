@@ -6,7 +6,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import evaluate, gan, sample
+from experiments import evaluate, sample
+from experiments.gan import __main__ as gan
+from experiments.gan.settings import Settings, check_combination
 from experiments.settings import TrainingSettings
 
 SMALL = [
@@ -65,10 +67,21 @@ def test_run_is_complete_and_other_programs_read_it(call, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        ("--model", "mlp", "--loss", "wasserstein", "--penalty", "none", "--weight-clip", "0.01"),
-        ("--model", "mlp", "--loss", "wasserstein", "--penalty", "wgan_gp"),
         (
-            "--model",
+            "--generator",
+            "mlp",
+            "--critic",
+            "mlp",
+            "--loss",
+            "wasserstein",
+            "--penalty",
+            "none",
+            "--weight-clip",
+            "0.01",
+        ),
+        ("--generator", "mlp", "--critic", "mlp", "--loss", "wasserstein", "--penalty", "wgan_gp"),
+        (
+            "--generator",
             "mlp",
             "--loss",
             "relativistic",
@@ -77,10 +90,23 @@ def test_run_is_complete_and_other_programs_read_it(call, tmp_path):
             "--instance-noise",
             "0.1",
         ),
-        ("--model", "mlp", "--penalty", "dragan", "--updates", "simultaneous"),
         (
-            "--model",
+            "--generator",
+            "mlp",
+            "--critic",
+            "mlp",
+            "--penalty",
+            "dragan",
+            "--updates",
+            "simultaneous",
+        ),
+        (
+            "--generator",
             "resnet",
+            "--critic",
+            "resnet",
+            "--plain-blocks",
+            "1",
             "--loss",
             "hinge",
             "--penalty",
@@ -107,6 +133,9 @@ REFUSED = {
     },
     "do not exist under batch norm": {"penalty": "r1", "critic_norm": "batch"},
     "there is no penalty to take": {"penalty_interval": 2, "penalty": "none"},
+    "only dcgan has a choice": {"activation": "tanh", "generator": "mlp", "critic": "resnet"},
+    "only resnet has blocks": {"plain_blocks": 1},
+    "plain_blocks: -1": {"plain_blocks": -1},
     "one step of each": {"updates": "simultaneous", "num_critic_steps": 2},
     "must divide batch_size": {"num_critic_steps": 5},
     "instance_noise: -1": {"instance_noise": -1.0},
@@ -118,7 +147,7 @@ REFUSED = {
 @pytest.mark.parametrize("message", REFUSED)
 def test_settings_that_make_no_sense_are_refused(message):
     with pytest.raises(ValueError, match=message):
-        gan.Settings(**REFUSED[message])
+        Settings(**REFUSED[message])
 
 
 def test_labels_are_asked_of_data_that_have_them(call, tmp_path):
@@ -132,5 +161,5 @@ def test_labels_are_asked_of_data_that_have_them(call, tmp_path):
 
 
 def test_batches_are_shared_out_among_critic_steps():
-    settings = gan.Settings(training=TrainingSettings(batch_size=320), num_critic_steps=5)
-    gan.check_combination(settings)
+    settings = Settings(training=TrainingSettings(batch_size=320), num_critic_steps=5)
+    check_combination(settings)

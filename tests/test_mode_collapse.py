@@ -1,4 +1,4 @@
-"""The comparison of adversarial methods on mixtures: what it trains, counts, keeps, draws and refuses."""
+"""The comparison of adversarial methods: what it learns, trains, counts, keeps, draws and refuses."""
 
 import json
 import sys
@@ -11,15 +11,19 @@ import PIL.Image
 import pytest
 from scipy import special
 
-from experiments import mode_collapse, mode_collapse_pictures, mode_collapse_runs
-from experiments.mode_collapse_settings import Method, Settings
+from experiments.mode_collapse import __main__ as mode_collapse
+from experiments.mode_collapse import methods, pictures, runs, targets
+from experiments.mode_collapse.settings import PROTOCOLS, Method, Settings
 from experiments.training import EVALUATION_SEED
-from jaxgen.data import toy
+from jaxgen.data import load, toy
 from jaxgen.gan.objectives import minimax, nonsaturating
+from jaxgen.metrics import count_stacked_modes
+from jaxgen.training.run_directory import RunDirectory
 
 TINY = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "num_samples": 20, "latent_dim": 3}
 TINY |= {"generator_sizes": (8,), "critic_sizes": (8,), "wasserstein_critic_steps": 2}
 METHODS = get_args(Method)
+STACKED = ["--target", "stacked", "--methods", "nonsaturating", "--num-samples", "40"]
 
 
 @pytest.fixture
@@ -72,35 +76,113 @@ def test_a_run_from_end_to_end(call, tmp_path, monkeypatch):
 def test_a_seed_trains_as_alone_step_by_step():
     """Seeds do not meet, and step t has the key fold_in(seed, t + 1), whatever the dispatches."""
     settings = Settings(**TINY)
-    algorithm = mode_collapse.build("nonsaturating", settings)
-    mixture = mode_collapse_runs.MIXTURES["ring"]
+    algorithm = methods.build("nonsaturating", settings, targets.mixture("ring"))
+    mixture = targets.mixture("ring")
     sizes = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "num_samples": 20}
-    result, points = mode_collapse_runs.train(algorithm, mixture, name="two", seeds=[3, 7], **sizes)
-    key, draw = jax.random.key(7), mixture.density.sample
-    state = algorithm.init(jax.random.fold_in(key, 0), {"x": draw(key, 1)})
+    result, points = runs.train(algorithm, mixture, name="two", seeds=[3, 7], **sizes)
+    key = jax.random.key(7)
+    state = algorithm.init(jax.random.fold_in(key, 0), {"x": jnp.zeros((1, 2))})
     step, norms = jax.jit(algorithm.step), []
     for index in range(4):
         data_key, step_key = jax.random.split(jax.random.fold_in(key, index + 1))
-        state, metrics = step(state, {"x": draw(data_key, 4)}, step_key)
+        state, metrics = step(state, {"x": mixture.draw(None, data_key, 4)}, step_key)
         norms.append(float(metrics["generator_gradient_norm"]))
-    expected = algorithm.sample(state, jax.random.key(EVALUATION_SEED), 20)
+    (sample_key,) = jax.random.split(jax.random.key(EVALUATION_SEED), 1)
+    expected = algorithm.sample(state, sample_key, 20)
     np.testing.assert_allclose(points[-1], expected, rtol=1e-4, atol=1e-5)
     measured = np.array(result.generator_gradient)[:, -1]
     np.testing.assert_allclose(measured, np.reshape(norms, (2, 2)).mean(axis=1), rtol=1e-4)
 
 
+def test_one_by_one_is_the_other_way_to_map_seeds():
+    settings = Settings(**TINY)
+    mixture = targets.mixture("grid")
+    algorithm = methods.build("wasserstein_penalty", settings, mixture)
+    sizes = {"steps": 4, "steps_per_call": 2, "batch_size": 8, "num_samples": 20, "name": "both"}
+    both = [
+        runs.train(algorithm, mixture, seeds=[0, 1], **sizes, **way)[1]
+        for way in ({}, {"map_seeds": runs.one_by_one})
+    ]
+    np.testing.assert_allclose(*both, rtol=1e-3, atol=1e-4)
+    assert not np.allclose(both[0][0], both[0][1])
+
+
+def test_samples_come_in_blocks_that_differ(monkeypatch):
+    monkeypatch.setattr(runs, "_BLOCK_SIZE", 8)
+    mixture = targets.mixture("ring")
+    algorithm = methods.build("hinge", Settings(**TINY), mixture)
+    sizes = {"steps": 2, "steps_per_call": 2, "batch_size": 4, "num_samples": 20, "name": "blocks"}
+    (points,) = runs.train(algorithm, mixture, seeds=[0], **sizes)[1]
+    assert points.shape == (20, 2) and len(np.unique(points, axis=0)) == 20
+
+
+def test_stacked_images_hold_an_image_in_each_channel():
+    """Three draws are independent, and the classes of real images are counted as 1000 even modes."""
+    digits = load("digits")
+    target = targets.stacked(digits)
+    assert target.shape == (8, 8, 3) and target.num_modes == 1000 and target.centres is None
+    x = targets.examples(target, 3000)
+    assert x.dtype == np.uint8 and x.shape == (3000, 8, 8, 3)
+    train = digits.train.gather(np.arange(len(digits.train)))
+    flat = {
+        image.tobytes(): int(label) for image, label in zip(train["x"], train["label"], strict=True)
+    }
+    labels = np.array(
+        [
+            [flat[np.ascontiguousarray(part[..., k : k + 1]).tobytes()] for k in range(3)]
+            for part in x
+        ]
+    )
+    assert abs(np.corrcoef(labels.T)[np.triu_indices(3, 1)]).max() < 0.07
+    counts = target.score(x)
+    exact = count_stacked_modes(labels)
+    assert counts.good_share is None
+    assert abs(counts.num_found - exact.num_found) <= 5 and abs(counts.kl - exact.kl) < 0.02
+    assert f"{exact.num_modes} modes" in target.perfect(3000)
+    assert target.score(x[:1].repeat(9, axis=0)) == (1, None, pytest.approx(np.log(1000)))
+
+
+def test_unlabelled_images_cannot_be_stacked(call, tmp_path):
+    for index in range(20):
+        PIL.Image.fromarray(np.full((8, 8), index, np.uint8)).save(tmp_path / f"{index}.png")
+    code, _, errors = call(*STACKED, "--dataset", f"folder:{tmp_path}")
+    assert code == 2 and "has no labels" in errors
+
+
+@pytest.mark.parametrize("options", [(), ("--model", "dcgan", "--width", "2")], ids=str)
+def test_stacked_images_from_end_to_end(call, tmp_path, options):
+    run = tmp_path / "run"
+    code, out, errors = call(*STACKED, *options)
+    assert code == 0, errors
+    assert "1000 modes and a KL" in out and "modes of 1000" in out and "good" not in out
+    result = json.loads((run / "results.json").read_text())["nonsaturating"]
+    assert result["good_share"] == [[], []] and np.shape(result["modes"]) == (2, 2)
+    assert np.load(run / "points" / "nonsaturating.npy").shape == (2, 40, 8, 8, 3)
+    with PIL.Image.open(run / "samples" / "samples.png") as picture:
+        assert picture.size[0] > picture.size[1] > 100
+
+
+def test_a_protocol_is_the_default_of_its_target(call):
+    for name, protocol in PROTOCOLS.items():
+        assert protocol.target == name
+    code, out, _ = call("--target", "grid", "--help")
+    assert code == 0 and "(default: 20000)" in out and "(default: grid)" in out
+    code, _, errors = call("--target", "gird")
+    assert code == 2 and "gird" in errors
+
+
 def test_the_mixtures_are_those_of_the_toy_densities():
     for name, density in (("ring", toy.ring(radius=1.0, std=0.01)), ("grid", toy.grid())):
-        mixture = mode_collapse_runs.MIXTURES[name]
+        mixture = targets.mixture(name)
         expected = density.sample(jax.random.key(EVALUATION_SEED), 100)
-        np.testing.assert_allclose(mixture.draw(100), expected, atol=1e-6)
+        np.testing.assert_allclose(targets.examples(mixture, 100), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_steps(method):
     settings = Settings(**TINY, weight_clip=0.05)
-    algorithm = mode_collapse.build(method, settings)
-    num_critic_steps = mode_collapse.critic_steps(method, settings)
+    algorithm = methods.build(method, settings, targets.mixture("ring"))
+    num_critic_steps = methods.critic_steps(method, settings)
     assert num_critic_steps == (2 if "wasserstein" in method else 1)
     batch = {"x": jnp.ones((4 * num_critic_steps, 2))}
     start = algorithm.init(jax.random.key(0), batch)
@@ -123,27 +205,27 @@ def test_every_method_steps(method):
 def test_gradients_in_the_logit():
     """`sigmoid(f)` vanishes for a sure critic, `sigmoid(-f)` does not."""
     logits = np.linspace(-15.0, 15.0, 31)
-    sizes = mode_collapse_pictures.logit_gradients(logits)
+    sizes = pictures.logit_gradients(logits)
     np.testing.assert_allclose(sizes["minimax"], special.expit(logits), rtol=1e-5)
     np.testing.assert_allclose(sizes["nonsaturating"], special.expit(-logits), rtol=1e-5)
-    assert mode_collapse._OBJECTIVES["minimax"] is minimax
-    assert mode_collapse._OBJECTIVES["nonsaturating"] is nonsaturating
+    assert methods.OBJECTIVES["minimax"] is minimax
+    assert methods.OBJECTIVES["nonsaturating"] is nonsaturating
 
 
 def test_a_diverged_seed_counts_as_no_mode_and_is_drawn(tmp_path):
-    mixture = mode_collapse_runs.MIXTURES["ring"]
+    mixture = targets.mixture("ring")
     points = np.full((2, 10, 2), np.nan)
-    assert mode_collapse_runs._count(points[0], mixture)[:2] == (0, 0.0)
+    assert mixture.score(points[0])[:2] == (0, 0.0)
     points[1] = mixture.centres[0]
-    run = mode_collapse_runs.RunDirectory(tmp_path)
-    result = mode_collapse_runs.Result([2], [[0, 1]], [[0.0, 1.0]], [None, 2.0], [[1.0, 1.0]], 3.0)
-    mode_collapse_runs.save_result(run, "hinge", result, points)
-    assert mode_collapse_runs.load_results(run) == {"hinge": result}
-    mode_collapse_pictures.draw(run, mixture, {"hinge": result})
-    table = mode_collapse_pictures.make_table("title", {"hinge": result}, mixture, 10)
+    run = RunDirectory(tmp_path)
+    result = runs.Result([2], [[0, 1]], [[0.0, 1.0]], [None, 2.0], [[1.0, 1.0]], 3.0)
+    runs.save_result(run, "hinge", result, points)
+    assert runs.load_results(run) == {"hinge": result}
+    pictures.draw(run, mixture, {"hinge": result})
+    table = pictures.make_table("title", {"hinge": result}, mixture, 10)
     cells = [list(column.cells)[-1] for column in table.columns]
     assert cells == ["hinge", "0.5 ± 0.7", "50.0 ± 70.7", "2.000 (1 of 2)", "3"]
-    assert mode_collapse_pictures._spread([None], 1) == "none"
+    assert pictures._spread([None], 1) == "none"
 
 
 @pytest.mark.parametrize(
@@ -158,6 +240,8 @@ def test_a_diverged_seed_counts_as_no_mode_and_is_drawn(tmp_path):
         ({"penalty_weight": -1.0}, "penalty_weight: -1.0"),
         ({"beta1": 1.0}, "beta1: 1.0"),
         ({"critic_sizes": ()}, "critic_sizes: ()"),
+        ({"model": "dcgan"}, "model: dcgan, expected mlp for points in the plane"),
+        ({"width": 0}, "width: 0"),
     ],
 )
 def test_bad_settings_are_refused(setting, message):

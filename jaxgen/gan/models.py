@@ -6,8 +6,9 @@ With `train` a module uses and records the statistics of its batch (batch norm) 
 `module.clone(axis_name=...)` synchronises batch norm over devices.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
@@ -29,7 +30,11 @@ from jaxgen.types import Array
 
 _MAX_GROWTH = 8  # Channels double as maps halve, up to this factor (Radford et al. 2016, figure 1).
 _INIT = nn.initializers.normal(0.02)  # Radford et al. 2016, section 4.
-_SLOPE = 0.2  # Of the leaky ReLU; Radford et al. 2016, section 4.
+_leaky_relu = functools.partial(
+    nn.leaky_relu, negative_slope=0.2
+)  # Radford et al. 2016, section 4.
+
+Activation = Callable[[Array], Array]
 
 
 class MLPGenerator(nn.Module):
@@ -116,7 +121,8 @@ class DCGANGenerator(nn.Module):
         width: channels of the largest map; they double as maps halve, up to 8 times this.
         num_classes: number of labels, or None for a model without.
         label_dim: length of the label embedding that is appended to z.
-        norm: 'batch', 'layer' or 'none', before each ReLU.
+        norm: 'batch', 'layer' or 'none', before each activation.
+        activation: function after each layer but the last.
         axis_name: mapped axis of the devices over which batch statistics are averaged, or None.
         dtype: of the computation; parameters and results are float32.
     """
@@ -126,6 +132,7 @@ class DCGANGenerator(nn.Module):
     num_classes: int | None = None
     label_dim: int = 16
     norm: Norm = "batch"
+    activation: Activation = nn.relu
     axis_name: str | None = None
     dtype: Any = jnp.float32
 
@@ -139,7 +146,7 @@ class DCGANGenerator(nn.Module):
 
         def activate(x: Array) -> Array:
             x = normalize(self.norm, x, train=train, axis_name=self.axis_name, dtype=self.dtype)
-            return nn.relu(x)
+            return self.activation(x)
 
         x = latent_with_label(z, label, num_classes=self.num_classes, label_dim=self.label_dim)
         smallest = (*sizes[-1], channels[-1])
@@ -168,8 +175,9 @@ class DCGANCritic(nn.Module):
     Attributes:
         width: channels of the largest map; they double as maps halve, up to 8 times this.
         num_classes: number of labels, or None for a model without; labels enter by projection.
-        norm: 'none', 'layer' or 'batch', before each leaky ReLU but the first.
+        norm: 'none', 'layer' or 'batch', before each activation but the first.
         spectral: whether every kernel has its largest singular value divided out.
+        activation: function after each convolution.
         axis_name: mapped axis of the devices over which batch statistics are averaged, or None.
         dtype: of the computation; parameters and results are float32.
     """
@@ -178,6 +186,7 @@ class DCGANCritic(nn.Module):
     num_classes: int | None = None
     norm: Norm = "none"
     spectral: bool = False
+    activation: Activation = _leaky_relu
     axis_name: str | None = None
     dtype: Any = jnp.float32
 
@@ -199,6 +208,6 @@ class DCGANCritic(nn.Module):
             )
             x = apply_layer(layer, x, spectral=self.spectral, train=train)
             x = normalize(norm, x, train=train, axis_name=self.axis_name, dtype=self.dtype)
-            x = nn.leaky_relu(x, _SLOPE)
+            x = self.activation(x)
         head = ProjectionHead(self.num_classes, self.spectral, kernel_init=_INIT)
         return head(x.reshape(len(x), -1), label, train=train)

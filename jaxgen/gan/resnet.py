@@ -102,6 +102,7 @@ class ResNetGenerator(nn.Module):
     Attributes:
         shape: `(H, W, C)`, of any size.
         width: channels of every map.
+        plain_blocks: further blocks after each, which keep the size of the map.
         num_classes: number of labels, or None for a model without.
         label_dim: length of the label embedding that is appended to z.
         norm: 'batch', 'layer' or 'none', before each ReLU.
@@ -111,6 +112,7 @@ class ResNetGenerator(nn.Module):
 
     shape: Sequence[int]
     width: int = 128
+    plain_blocks: int = 0
     num_classes: int | None = None
     label_dim: int = 16
     norm: Norm = "batch"
@@ -131,6 +133,11 @@ class ResNetGenerator(nn.Module):
                 self.width, self.norm, axis_name=self.axis_name, dtype=self.dtype, size=size
             )
             x = block(x, train=train)
+            for _ in range(self.plain_blocks):
+                plain = _PlainBlock(
+                    self.width, self.norm, axis_name=self.axis_name, dtype=self.dtype
+                )
+                x = plain(x, train=train)
         x = normalize(self.norm, x, train=train, axis_name=self.axis_name, dtype=self.dtype)
         x = Conv(image_channels, 3, dtype=self.dtype, kernel_init=_INIT)(nn.relu(x))
         return jnp.tanh(x.astype(jnp.float32))
@@ -145,6 +152,7 @@ class ResNetCritic(nn.Module):
 
     Attributes:
         width: channels of every map.
+        plain_blocks: further blocks after each that halves the map, which keep its size.
         num_classes: number of labels, or None for a model without; labels enter by projection.
         norm: 'none', 'layer' or 'batch', before each ReLU but that of the first block and the last.
         spectral: whether every kernel has its largest singular value divided out.
@@ -153,6 +161,7 @@ class ResNetCritic(nn.Module):
     """
 
     width: int = 128
+    plain_blocks: int = 0
     num_classes: int | None = None
     norm: Norm = "none"
     spectral: bool = False
@@ -168,6 +177,8 @@ class ResNetCritic(nn.Module):
         num_down = len(map_sizes(x.shape[1:3])) - 2
         for stage in range(num_down):
             x = _DownBlock(*settings, is_first=stage == 0)(x, train=train)
+            for _ in range(self.plain_blocks):
+                x = _PlainBlock(*settings)(x, train=train)
         for _ in range(2):
             x = _PlainBlock(*settings)(x, train=train)
         h = jnp.sum(at_least_float32(nn.relu(x)), axis=(1, 2))

@@ -1,10 +1,10 @@
-"""Settings of `experiments.mode_collapse`: the mixture, the methods, and what they are trained with."""
+"""Settings of the comparison, and the protocols: those that are pinned for each target."""
 
 import dataclasses
 import math
 from typing import Literal, get_args
 
-from experiments.settings import require, require_at_least
+from experiments.settings import DataSettings, require, require_at_least
 
 Method = Literal[
     "minimax",
@@ -20,12 +20,13 @@ Method = Literal[
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings of a comparison of adversarial methods on a mixture in the plane."""
+    """Settings of a comparison of adversarial methods; the defaults are the protocol of the target."""
 
     run_dir: str = "runs/mode_collapse"
     """Directory of the results; the same line skips the methods that are done."""
-    data: Literal["ring", "grid"] = "ring"
-    """8 Gaussians on a circle or 25 on a square grid."""
+    target: Literal["ring", "grid", "stacked"] = "ring"
+    """8 Gaussians on a circle, 25 on a square grid, or images that hold one image of the data set in each channel."""
+    data: DataSettings = dataclasses.field(default_factory=DataSettings)
     methods: tuple[Method, ...] = get_args(Method)
     """The rows of the table."""
     seeds: int = 4
@@ -38,25 +39,29 @@ class Settings:
     """Steps in one dispatch to the device, behind each point of the curves; it divides the steps."""
     batch_size: int = 100
     """Real examples in a critic step."""
-    learning_rate: float = 1e-3
-    """Of Adam, at the start; it falls to 0."""
-    beta1: float = 0.8
+    learning_rate: float = 2e-3
+    """Of Adam, at the start; it falls to 0 along a cosine."""
+    beta1: float = 0.5
     """Of Adam."""
     sgd_learning_rate: float = 0.1
-    """Of nonsaturating_sgd, at the start; it falls to 0."""
+    """Of nonsaturating_sgd, at the start; it falls to 0 along a cosine."""
     ema_decay: float = 0.99
     """Decay of the averaged generator that is sampled; 0 samples the last one."""
-    generator_sizes: tuple[int, ...] = (128, 128)
-    """Widths of the generator's layers."""
+    model: Literal["mlp", "dcgan"] = "mlp"
+    """Networks of both players; dcgan for images alone."""
+    generator_sizes: tuple[int, ...] = (128, 128, 128, 128)
+    """Widths of the generator's layers (mlp)."""
     critic_sizes: tuple[int, ...] = (128, 128)
-    """Widths of the critic's layers."""
+    """Widths of the critic's layers (mlp)."""
+    width: int = 32
+    """Channels of the largest feature maps (dcgan)."""
     latent_dim: int = 2
     """Number of latents."""
-    wasserstein_critic_steps: int = 5
+    wasserstein_critic_steps: int = 3
     """Critic steps before each generator step of the Wasserstein methods; the others take 1."""
     weight_clip: float = 0.1
     """Bound on the critic's parameters (wasserstein_clipping)."""
-    penalty_weight: float = 0.1
+    penalty_weight: float = 1.0
     """Of the gradient penalty (wasserstein_penalty)."""
     zero_centered_weight: float = 0.01
     """Of R1 and of R2 (relativistic_r1_r2)."""
@@ -65,7 +70,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         counts = ("seeds", "steps", "steps_per_call", "batch_size", "latent_dim", "num_samples")
-        least = dict.fromkeys((*counts, "wasserstein_critic_steps"), 1)
+        least = dict.fromkeys((*counts, "wasserstein_critic_steps", "width"), 1)
         require_at_least(self, least | {"penalty_weight": 0, "zero_centered_weight": 0})
         require(0 <= self.seed < 2**32 - self.seeds, "seed", self.seed, "0 to 2**32 less the seeds")
         per_call = self.steps_per_call
@@ -82,3 +87,25 @@ class Settings:
         for name in ("generator_sizes", "critic_sizes"):
             sizes = getattr(self, name)
             require(min(sizes, default=0) >= 1, name, sizes, "one or more numbers of at least 1")
+        is_image = self.target == "stacked"
+        require(is_image or self.model == "mlp", "model", self.model, "mlp for points in the plane")
+
+
+PROTOCOLS = {
+    "ring": Settings(),
+    "grid": Settings(target="grid", steps=20_000, steps_per_call=1000, learning_rate=3e-3),
+    "stacked": Settings(
+        target="stacked",
+        seeds=2,
+        steps=5000,
+        steps_per_call=500,
+        generator_sizes=(256, 256, 256),
+        critic_sizes=(256, 256),
+        learning_rate=1e-3,
+        latent_dim=64,
+        num_samples=26_000,
+    ),
+}
+"""The mixtures, batches of 100, two latents and the numbers of samples are those of PacGAN (Lin et al. 2018). There the
+networks are wider (400 x 2, and a maxout critic) and learn from 40 million points at a rate of 1e-4; here they are
+deeper, the rate is higher and falls to 0, and the generator is averaged, which does it in minutes on two cores."""

@@ -1,4 +1,4 @@
-"""The table and the figures of adversarial methods on a mixture: samples, modes found, and vanishing gradients."""
+"""The table and the figures of adversarial methods: samples, modes found, and vanishing gradients."""
 
 import math
 import statistics
@@ -10,47 +10,49 @@ import numpy as np
 import rich.table
 from matplotlib.axes import Axes
 
-from experiments.mode_collapse_runs import Mixture, Result, points_file
+from experiments.mode_collapse.runs import Result, points_file
+from experiments.mode_collapse.targets import NUM_STACKED, Target, examples
 from jaxgen import plots
 from jaxgen.gan import losses
-from jaxgen.metrics import count_modes
 from jaxgen.training.run_directory import RunDirectory
 
 _COLUMNS = 3
 _LARGEST_LOGIT = 15.0
+_NUM_IMAGES = 16
 
 
 def make_table(
-    title: str, results: Mapping[str, Result], mixture: Mixture, num_samples: int
+    title: str, results: Mapping[str, Result], target: Target, num_samples: int
 ) -> rich.table.Table:
     """Makes the table: mean and standard deviation over the seeds of each method, below a draw of the data.
 
     Args:
         title: of the table.
         results: of the methods, by name.
-        mixture: the data.
+        target: the data.
         num_samples: samples of each seed behind the counts.
 
     Returns:
         A table to print.
     """
-    ideal = count_modes(mixture.draw(num_samples), *mixture)
+    drawn = target.score(examples(target, num_samples))
+    has_share = drawn.good_share is not None
     table = rich.table.Table(
         rich.table.Column("method", no_wrap=True),
         title=title,
-        caption=f"{ideal.num:,} samples a seed; mean ± standard deviation over the seeds. A perfect sampler finds "
-        f"{ideal.num_modes} modes, and its expectations are {ideal.perfect_good_share:.2%} good samples (within 3 std "
-        f"of a mode) and a KL of {ideal.perfect_kl:.4f} nats from uniform modes.",
+        caption=f"{num_samples:,} samples a seed; mean ± standard deviation over the seeds. A perfect sampler finds "
+        f"{target.perfect(num_samples)}.",
         title_justify="left",
         caption_justify="left",
     )
-    for name in (f"modes of {ideal.num_modes}", "good (%)", "KL (nats)", "seconds"):
+    shares = ("good (%)",) if has_share else ()
+    for name in (f"modes of {target.num_modes}", *shares, "KL (nats)", "seconds"):
         table.add_column(name, justify="right")
-    share = f"{100 * ideal.good_share:.1f}"
-    table.add_row("a draw of the data", str(ideal.num_found), share, f"{ideal.kl:.4f}", "")
+    share = [f"{100 * drawn.good_share:.1f}"] if drawn.good_share is not None else []
+    table.add_row("a draw of the data", str(drawn.num_found), *share, f"{drawn.kl:.4f}", "")
     for method, result in results.items():
-        shares = [100 * share for share in result.good_share[-1]]
-        cells = (_spread(result.modes[-1], 1), _spread(shares, 1), _spread(result.kl, 3))
+        good = [_spread([100 * value for value in result.good_share[-1]], 1)] if has_share else []
+        cells = (_spread(result.modes[-1], 1), *good, _spread(result.kl, 3))
         table.add_row(method, *cells, f"{result.seconds:.0f}")
     return table
 
@@ -65,23 +67,26 @@ def _spread(values: Sequence[float | None], digits: int) -> str:
     return f"{statistics.mean(known):.{digits}f}{std}{of}"
 
 
-def draw(run: RunDirectory, mixture: Mixture, results: Mapping[str, Result]) -> None:
+def draw(run: RunDirectory, target: Target, results: Mapping[str, Result]) -> None:
     """Writes `samples.png`, `modes.png` and `gradients.png` into the pictures of a run.
 
     Args:
         run: whose methods are shown.
-        mixture: the data.
+        target: the data.
         results: of the methods, by name.
     """
     points = {name: np.load(points_file(run, name)) for name in results}
-    _draw_samples(run, mixture, points)
+    if target.centres is None:
+        _draw_images(run, target, points)
+    else:
+        _draw_points(run, target, target.centres, points)
     modes = {
         name: (result.steps, np.mean(result.modes, axis=1)) for name, result in results.items()
     }
     figure = plots.new_figure(7.6, 4.4)
     axes = figure.add_subplot()
-    total = len(mixture.centres)
-    title = "Modes with a good sample, mean over the seeds"
+    total = target.num_modes
+    title = "Modes with a sample, mean over the seeds"
     plots.draw_curves(axes, _as_arrays(modes), ylabel=f"modes found, of {total}", title=title)
     axes.set_ylim(-0.03 * total, 1.03 * total)
     plots.save_figure(run.samples / "modes.png", figure)
@@ -92,30 +97,51 @@ def _as_arrays(series: Mapping) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {name: (np.asarray(x), np.asarray(y)) for name, (x, y) in series.items()}
 
 
-def _draw_samples(run: RunDirectory, mixture: Mixture, points: Mapping[str, np.ndarray]) -> None:
+def _draw_images(run: RunDirectory, target: Target, images: Mapping[str, np.ndarray]) -> None:
+    """A row of data and a row of samples of each method, its first seed."""
+    assert target.levels is not None
+    rows = {"data": examples(target, _NUM_IMAGES)}
+    rows |= {name: samples[0, :_NUM_IMAGES] for name, samples in images.items()}
+    plots.labelled_grid(
+        run.samples / "samples.png",
+        np.stack([_as_colours(x) for x in rows.values()]),
+        row_labels=list(rows),
+        title="Samples of the first seed",
+        levels=target.levels,
+    )
+
+
+def _as_colours(x: np.ndarray) -> np.ndarray:
+    """Stacked images as red, green and blue: of each the mean of its channels."""
+    parts = np.split(x, NUM_STACKED, axis=-1)
+    return np.stack([part.mean(axis=-1).round().astype(np.uint8) for part in parts], axis=-1)
+
+
+def _draw_points(
+    run: RunDirectory, target: Target, centres: np.ndarray, points: Mapping[str, np.ndarray]
+) -> None:
     """The data and the first seed of every method, side by side in the same frame."""
     num = next(iter(points.values())).shape[1]
-    panels = {"data": mixture.draw(num), **{name: runs[0] for name, runs in points.items()}}
+    panels = {"data": examples(target, num), **{name: runs[0] for name, runs in points.items()}}
     rows = math.ceil(len(panels) / _COLUMNS)
     columns = min(len(panels), _COLUMNS)
     figure = plots.new_figure(3.2 * columns, 3.3 * rows)
-    reach = 1.4 * float(np.max(np.abs(mixture.centres)))
     for index, (name, x) in enumerate(panels.items()):
+        count = target.score(x)
+        title = f"{name}: {count.num_found} modes, {count.good_share:.0%} good"
         axes = figure.add_subplot(rows, columns, index + 1)
-        seen = x[np.all(np.abs(x) <= reach, axis=1)]
-        title = f"{name}: none in the frame"
-        if len(x) == len(x[np.all(np.isfinite(x), axis=1)]):
-            count = count_modes(x, *mixture)
-            title = f"{name}: {count.num_found} modes, {count.good_share:.0%} good"
-        _draw_points(axes, seen, mixture, title, reach)
+        plots.style_axes(axes, title=title)
+        axes.title.set_fontsize(8)
+        _scatter(axes, x, centres)
     plots.save_figure(run.samples / "samples.png", figure)
 
 
-def _draw_points(axes: Axes, x: np.ndarray, mixture: Mixture, title: str, reach: float) -> None:
-    plots.style_axes(axes, title=title)
-    axes.title.set_fontsize(8)
-    axes.plot(*mixture.centres.T, "+", color="#b5bac1", markersize=9, markeredgewidth=0.8)
-    axes.scatter(x[:, 0], x[:, 1], s=4, alpha=0.5, linewidths=0, c=plots.LINE_COLOURS[0])
+def _scatter(axes: Axes, x: np.ndarray, centres: np.ndarray) -> None:
+    """Those points that lie in the frame, over a cross at each centre."""
+    reach = 1.4 * float(np.max(np.abs(centres)))
+    seen = x[np.all(np.abs(x) <= reach, axis=1)]
+    axes.plot(*centres.T, "+", color="#b5bac1", markersize=9, markeredgewidth=0.8)
+    axes.scatter(seen[:, 0], seen[:, 1], s=4, alpha=0.5, linewidths=0, c=plots.LINE_COLOURS[0])
     axes.set_aspect("equal", adjustable="box")
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-reach, reach)

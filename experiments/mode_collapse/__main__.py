@@ -1,0 +1,93 @@
+"""Counts the modes that adversarial methods find where all modes are known, several seeds at once.
+
+python -m experiments.mode_collapse                               # ring of 8 Gaussians, 8 methods, 4 seeds
+python -m experiments.mode_collapse --target grid --methods wasserstein_penalty --seeds 10 --run-dir runs/grid
+python -m experiments.mode_collapse --target stacked              # three digits as channels, 1000 modes
+python -m experiments.mode_collapse --target stacked --dataset mnist --data-dir DIR --model dcgan --run-dir runs/stacked
+
+The defaults are the protocol of the target, which --help shows beside its --target.
+"""
+
+import contextlib
+import dataclasses
+import sys
+
+import numpy as np
+import rich.console
+
+from experiments.mode_collapse.methods import build, critic_steps
+from experiments.mode_collapse.runs import (
+    Result,
+    load_results,
+    one_by_one,
+    results_file,
+    save_result,
+    train,
+)
+from experiments.mode_collapse.settings import PROTOCOLS, Settings
+from experiments.mode_collapse.targets import Target, mixture, stacked
+from experiments.settings import errors_exit, parse, peek
+from jaxgen.training.platform import configure
+from jaxgen.training.run_directory import RunDirectory, open_run
+
+
+def main() -> None:
+    """Trains every method that is not done, prints the table and draws the figures."""
+    with errors_exit(2, ValueError):
+        protocol = PROTOCOLS.get(peek("target") or "", Settings())
+        settings = parse(Settings, "experiments.mode_collapse", __doc__, default=protocol)
+    configure()
+    config = {"experiment": "mode_collapse", "settings": dataclasses.asdict(settings)}
+    free_keys = ("settings.run_dir", "settings.methods", "settings.data.data_dir")
+    with errors_exit(2, ValueError):
+        target = _target(settings)
+    with contextlib.ExitStack() as stack:
+        with errors_exit(2, ValueError):
+            run = stack.enter_context(open_run(settings.run_dir, config, free_keys=free_keys))
+        try:
+            with errors_exit(2, ValueError):
+                for method in settings.methods:
+                    if method not in load_results(run):
+                        save_result(run, method, *_train(method, settings, target))
+        except KeyboardInterrupt:
+            print("\ninterrupted; the same line skips the methods that are done", file=sys.stderr)
+            sys.exit(130)
+        _show(run, settings, target)
+
+
+def _target(settings: Settings) -> Target:
+    if settings.target == "stacked":
+        return stacked(settings.data.load())
+    return mixture(settings.target)
+
+
+def _train(method: str, settings: Settings, target: Target) -> tuple[Result, np.ndarray]:
+    mapping = {"map_seeds": one_by_one} if settings.model == "dcgan" else {}
+    return train(
+        build(method, settings, target),
+        target,
+        name=method,
+        seeds=range(settings.seed, settings.seed + settings.seeds),
+        steps=settings.steps,
+        steps_per_call=settings.steps_per_call,
+        batch_size=settings.batch_size * critic_steps(method, settings),
+        num_samples=settings.num_samples,
+        **mapping,
+    )
+
+
+def _show(run: RunDirectory, settings: Settings, target: Target) -> None:
+    # Matplotlib is loaded here, since it would delay the first step.
+    from experiments.mode_collapse import pictures
+
+    done = load_results(run)
+    results: dict[str, Result] = {method: done[method] for method in settings.methods}
+    title = f"{settings.target}, {settings.steps:,} steps, {settings.seeds} seeds"
+    table = pictures.make_table(title, results, target, settings.num_samples)
+    rich.console.Console().print(table)
+    pictures.draw(run, target, results)
+    print(f"results: {results_file(run)}\nfigures: {run.samples}")
+
+
+if __name__ == "__main__":
+    main()

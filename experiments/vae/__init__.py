@@ -1,0 +1,1 @@
+"""The experiment of an autoencoder or a VAE."""
