@@ -1,6 +1,7 @@
 """How far samples lie from the data, each number beside that of the train images: the floor of a perfect sampler."""
 
 import json
+from typing import Any, NamedTuple
 
 import numpy as np
 import rich.table
@@ -20,51 +21,76 @@ def num_measured(dataset: Dataset) -> int:
     return min(NUM_MEASURED, len(dataset.train), len(dataset.test))
 
 
-def measure_samples(run: RunDirectory, dataset: Dataset, samples: np.ndarray) -> rich.table.Table:
+class Yardstick(NamedTuple):
+    """A network whose features samples are compared on.
+
+    Attributes:
+        net: the network.
+        note: what it is, in words.
+    """
+
+    net: FeatureNet
+    note: str
+
+
+def make_yardstick(dataset: Dataset) -> Yardstick:
+    """A classifier of the data set, or random features where it has no labels or no accurate one is found."""
+    try:
+        net = metrics.train_features(dataset)
+    except ValueError as error:
+        return Yardstick(metrics.random_features(dataset), f"untrained network, since {error}")
+    return Yardstick(net, f"classifier of test accuracy {net.test_accuracy:.3f}")
+
+
+def measure_samples(
+    run: RunDirectory, dataset: Dataset, yardstick: Yardstick, samples: np.ndarray
+) -> dict[str, Any]:
     """Compares samples with test images, and as many train images with the same; writes `sample_metrics.json`.
 
     Args:
         run: the run directory.
         dataset: the data.
+        yardstick: from `make_yardstick`.
         samples: uint8 `[num_measured(dataset), H, W, C]`.
 
     Returns:
-        The table of all numbers.
+        What the file holds: under "metrics" the distances of "samples" and of "train images", by name.
     """
     num = len(samples)
     train = dataset.train.gather(np.arange(min(len(dataset.train), 10 * num)))["x"]
     test = dataset.test.gather(np.arange(num))["x"]
-    net, note = _feature_net(dataset)
     columns = {"samples": samples, "train images": train[:num]}
-    values = {name: _distances(net, x, test) for name, x in columns.items()}
+    values = {name: _distances(yardstick.net, x, test) for name, x in columns.items()}
     copying = metrics.data_copying(*(_flat(x) for x in (samples, train, test)))
-    record = {"num": num, "features": note, "feature_net": net.name, "metrics": values}
-    record["data_copying"] = copying._asdict()
+    record = {
+        "num": num,
+        "features": yardstick.note,
+        "feature_net": yardstick.net.name,
+        "metrics": values,
+        "data_copying": copying._asdict(),
+    }
     write_atomically(run.path / "sample_metrics.json", json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def sample_table(dataset_name: str, record: dict[str, Any]) -> rich.table.Table:
+    """Makes the table of what `measure_samples` found."""
+    copying, values = record["data_copying"], record["metrics"]
     caption = (
-        f"features: {note}; net {net.name[:8]}. Nearest training image (pixel values): median "
-        f"{copying.median_distance:.1f} from samples, {copying.test_median_distance:.1f} from test images"
+        f"features: {record['features']}; net {record['feature_net'][:8]}. Nearest training image (pixel values): "
+        f"median {copying['median_distance']:.1f} from samples, {copying['test_median_distance']:.1f} from test images"
     )
-    title = f"{num:,} images of each kind beside as many test images of {dataset.name}"
+    title = f"{record['num']:,} images of each kind beside as many test images of {dataset_name}"
     table = rich.table.Table("metric", title=title, title_justify="left", caption=caption)
-    for name in columns:
+    for name in values:
         table.add_column(name, justify="right")
     for metric in values["samples"]:
-        table.add_row(metric, *(f"{values[name][metric]:.4f}" for name in columns))
+        table.add_row(metric, *(f"{column[metric]:.4f}" for column in values.values()))
     return table
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1).astype(np.float64)
-
-
-def _feature_net(dataset: Dataset) -> tuple[FeatureNet, str]:
-    """A classifier of the data set, or random features where it has no labels or no accurate one is found."""
-    try:
-        net = metrics.train_features(dataset)
-    except ValueError as error:
-        return metrics.random_features(dataset), f"untrained network, since {error}"
-    return net, f"classifier of test accuracy {net.test_accuracy:.3f}"
 
 
 def _distances(net: FeatureNet, x: np.ndarray, test: np.ndarray) -> dict[str, float]:

@@ -89,18 +89,34 @@ def train(
     `draw` and `draw_every` are those of `jaxgen.training.loop.fit`.
     """
     with errors_exit(1, NonFiniteError, CheckpointError), errors_exit(2, ValueError):
-        result = fit(
-            algorithm,
-            dataset.train,
-            run,
-            seed=training.seed,
-            steps=training.steps,
-            batch_size=training.batch_size,
-            steps_per_call=training.steps_per_call,
-            checkpoint_every=training.checkpoint_every,
-            draw=draw,
-            draw_every=draw_every,
-        )
+        return try_to_train(algorithm, dataset, run, training, draw=draw, draw_every=draw_every)
+
+
+def try_to_train(
+    algorithm: Algorithm,
+    dataset: Dataset,
+    run: RunDirectory,
+    training: TrainingSettings,
+    **draw_options: Any,
+) -> PyTree:
+    """`train` for those who go on after a failure.
+
+    Raises:
+        NonFiniteError: if a metric is not finite.
+        CheckpointError: if all checkpoints are damaged.
+        ValueError: if the settings do not fit the data or the devices.
+    """
+    result = fit(
+        algorithm,
+        dataset.train,
+        run,
+        seed=training.seed,
+        steps=training.steps,
+        batch_size=training.batch_size,
+        steps_per_call=training.steps_per_call,
+        checkpoint_every=training.checkpoint_every,
+        **draw_options,
+    )
     if not result.finished:
         print(f"stopped at step {result.step}; the same line goes on from there")
         sys.exit(0)

@@ -93,6 +93,30 @@ def attribute_vector(z: Array, has_attribute: Array) -> Array:
     return jnp.mean(z[mask], axis=0) - jnp.mean(z[~mask], axis=0)
 
 
+def move(z: Array, direction: Array, weights: Array) -> Array:
+    """Moves a latent along a direction on the sphere on which it lies: `(z + w v) norm(z) / norm(z + w v)`.
+
+    Latents of many dimensions have nearly one length, and a generator has seen no others.
+
+    Args:
+        z: one latent, `[D]`.
+        direction: v, such as an `attribute_vector`, `[D]`.
+        weights: w, `[T]`; 0 gives z itself.
+
+    Returns:
+        float32 `[T, D]`, all as long as z.
+
+    Source:
+        Radford, Metz & Chintala 2016, "Unsupervised representation learning with deep convolutional generative
+        adversarial networks", section 6.3.2 (the sum; the length is kept here).
+    """
+    chex.assert_rank([z, direction, weights], 1)
+    chex.assert_equal_shape([z, direction])
+    z = z.astype(jnp.float32)
+    moved = z[None] + weights[:, None] * direction[None]
+    return moved * (_length(z[None]) / _length(moved))
+
+
 def traversal(z: Array, dimension: int, values: Array) -> Array:
     """Copies of latents with one dimension set to each of some values.
 

@@ -1,5 +1,6 @@
 """The GAN's command line from end to end, and which settings it refuses together."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,8 +9,12 @@ import pytest
 
 from experiments import evaluate, sample
 from experiments.gan import __main__ as gan
+from experiments.gan import pictures
 from experiments.gan.settings import Settings, check_combination
-from experiments.settings import TrainingSettings
+from experiments.settings import DataInfo, TrainingSettings
+from jaxgen import metrics
+from jaxgen.data import load
+from jaxgen.metrics.features import predict
 
 SMALL = [
     *("--steps", "4", "--steps-per-call", "2", "--batch-size", "16", "--draw-every", "2"),
@@ -121,6 +126,32 @@ def test_run_is_complete_and_other_programs_read_it(call, tmp_path):
 def test_every_rule_trains(call, tmp_path, options):
     code, _, errors = call(gan, "--run-dir", tmp_path / "run", *SMALL, *options)
     assert code == 0, errors
+    # Without labels, latents are added: from classes to classes that the classifier sees.
+    assert {path.stem for path in (tmp_path / "run/samples").glob("*.png")} >= PICTURES
+
+
+def test_latents_are_added_for_the_classes_that_samples_show():
+    """Pairs of classes with three exemplars or more; without a classifier, dark and bright."""
+    digits = load("digits")
+    net = metrics.train_features(digits)
+    x = digits.test.gather(np.arange(60))["x"]
+    label = predict(net, x)
+    pairs = pictures._concept_pairs(DataInfo.of(digits), net, x)
+    counts = np.bincount(label, minlength=10)
+    names = [name for pair in pairs for name, _ in pair]
+    known = [str(digit) for digit in range(10) if counts[digit] >= 3]
+    assert names == known[: len(known) // 2 * 2] and len(names) >= 4
+    for pair in pairs:
+        for name, shows in pair:
+            np.testing.assert_array_equal(shows, label == int(name))
+    unlabelled = dataclasses.replace(DataInfo.of(digits), class_names=None)
+    module = dataclasses.replace(net.module, num_classes=None)
+    ((dark, is_dark), (bright, is_bright)), *more = pictures._concept_pairs(
+        unlabelled, net._replace(module=module), x
+    )
+    assert (dark, bright, more) == ("dark", "bright", [])
+    np.testing.assert_array_equal(is_dark, ~is_bright)
+    assert x[is_bright].mean() > x[is_dark].mean()
 
 
 REFUSED = {

@@ -183,9 +183,11 @@ def float64(tree):
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
 
 
-def test_dcgan_critic_equals_its_reference():
+@pytest.mark.parametrize("activation", [None, jnp.tanh])
+def test_dcgan_critic_equals_its_reference(activation):
     """Convolutions, slopes and the projection of labels; 9x7 is padded on one side."""
-    critic = DCGANCritic(width=3, num_classes=3)
+    chosen = {} if activation is None else {"activation": activation}
+    critic = DCGANCritic(width=3, num_classes=3, **chosen)
     x = draw(1, B, 9, 10, 2)
     variables = init(critic, x, LABEL)
     params, h = float64(variables["params"]), np.asarray(x, np.float64)
@@ -193,7 +195,7 @@ def test_dcgan_critic_equals_its_reference():
     for stage, padding in enumerate(paddings):
         layer = params[f"Conv_{stage}"]
         h = references.convolution(h, layer["kernel"], (2, 2), padding) + layer["bias"]
-        h = np.where(h > 0.0, h, 0.2 * h)
+        h = np.where(h > 0.0, h, 0.2 * h) if activation is None else np.tanh(h)
     h = h.reshape(B, -1)
     head = params["ProjectionHead_0"]
     psi = h @ head["Dense_0"]["kernel"][:, 0] + head["Dense_0"]["bias"]
@@ -206,10 +208,11 @@ def normalized(x, axes, layer):
     return (x - mean) / np.sqrt(var + 1e-5) * layer["scale"] + layer["bias"]
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_dcgan_generator_equals_its_reference(norm):
+@pytest.mark.parametrize(("norm", "activation"), [("batch", None), ("layer", jnp.tanh)])
+def test_dcgan_generator_equals_its_reference(norm, activation):
     """9x10 from maps of 5x5 cropped at the end; labels are appended to the latents."""
-    generator = DCGANGenerator((9, 10, 2), width=3, num_classes=3, label_dim=2, norm=norm)
+    chosen = {} if activation is None else {"activation": activation}
+    generator = DCGANGenerator((9, 10, 2), width=3, num_classes=3, label_dim=2, norm=norm, **chosen)
     z = draw(1, B, D)
     variables = init(generator, z, LABEL)
     params = float64(variables["params"])
@@ -219,7 +222,8 @@ def test_dcgan_generator_equals_its_reference(norm):
     h = (h + params["Dense_0"].get("bias", 0.0)).reshape(B, 3, 3, 6)
     sizes = [(5, 5), (9, 10)]
     for stage, size in enumerate(sizes):
-        h = np.maximum(normalized(h, axes, params[f"{name}_{stage}"]), 0.0)
+        h = normalized(h, axes, params[f"{name}_{stage}"])
+        h = np.maximum(h, 0.0) if activation is None else np.tanh(h)
         layer = params[f"ConvTranspose_{stage}"]
         kernel = np.swapaxes(layer["kernel"][::-1, ::-1], 2, 3)
         double = (2 * h.shape[1], 2 * h.shape[2])
@@ -250,6 +254,38 @@ def test_number_of_residual_blocks(size, num_blocks):
     halving = [name for name in critic["params"] if "DownBlock" in name]
     plain = [name for name in critic["params"] if "PlainBlock" in name]
     assert (len(blocks), len(halving), len(plain)) == (num_blocks, num_blocks - 1, 2)
+
+
+def test_plain_blocks_add_a_residual_each():
+    """Two after each of the two (generator) and the one (critic) that resize; without their last layer, nothing."""
+    z, x = draw(0, B, D), draw(1, B, 8, 8, 1)
+    for short, deep, argument, num_blocks in (
+        (
+            ResNetGenerator((8, 8, 1), width=2),
+            ResNetGenerator((8, 8, 1), width=2, plain_blocks=2),
+            z,
+            4,
+        ),
+        (ResNetCritic(width=2), ResNetCritic(width=2, plain_blocks=2), x, 4),
+    ):
+        variables = init(deep, argument)
+        params = variables["params"]
+        plain = [name for name in params if "PlainBlock" in name]
+        assert len(plain) == num_blocks
+        before = evaluate(deep, variables, argument)
+        for name in plain:
+            params[name]["Conv_1"] = jax.tree.map(jnp.zeros_like, params[name]["Conv_1"])
+        after = evaluate(deep, variables, argument)
+        assert float(jnp.max(jnp.abs(after - before))) > 1e-3
+        # The critic of both has two plain blocks at its end, which were silenced too.
+        kept = {name: params[name] for name in shapes(short, argument)["params"]}
+        stats = variables.get("batch_stats", {})
+        np.testing.assert_allclose(
+            evaluate(short, {"params": kept, "batch_stats": stats}, argument),
+            after,
+            rtol=1e-4,
+            atol=1e-5,
+        )
 
 
 # --- Labels ---

@@ -100,6 +100,27 @@ def test_attribute_vector():
     np.testing.assert_allclose(opposite, -expected, atol=1e-4)
 
 
+def test_a_latent_moves_along_a_direction_and_keeps_its_length():
+    """A right angle of equal lengths: the direction (sum), and the length of the start at every weight."""
+    z, direction = jnp.array([3.0, 0.0]), jnp.array([0.0, 3.0])
+    moved = latents.move(z, direction, jnp.array([0.0, 1.0, -1.0, 1e6]))
+    half = 3.0 / math.sqrt(2.0)
+    np.testing.assert_allclose(
+        moved, [[3.0, 0.0], [half, half], [half, -half], [0.0, 3.0]], atol=1e-5
+    )
+    chex.assert_tree_all_finite(latents.move(z, -z, jnp.array([1.0])))
+    rng = np.random.default_rng(0)
+    z, direction = (rng.normal(size=9).astype(np.float32) for _ in range(2))
+    weights = np.linspace(-2.0, 3.0, 7, dtype=np.float32)
+    moved = np.asarray(latents.move(jnp.asarray(z), jnp.asarray(direction), jnp.asarray(weights)))
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), np.linalg.norm(z), rtol=1e-5)
+    exact = z.astype(np.float64) + weights[:, None] * direction.astype(np.float64)
+    exact *= np.linalg.norm(z) / np.linalg.norm(exact, axis=1, keepdims=True)
+    np.testing.assert_allclose(moved, exact, rtol=1e-4, atol=1e-5)
+    with pytest.raises(AssertionError):
+        latents.move(jnp.ones(3), jnp.ones(2), jnp.ones(1))
+
+
 @pytest.mark.parametrize("present", [True, False])
 def test_attribute_vector_needs_both_groups(present):
     with pytest.raises(ValueError, match=r"has_attribute: .* expected some but not all"):

@@ -1,4 +1,4 @@
-"""The pictures of a GAN run: samples, the film of their growth, curves, neighbours and walks through the latents."""
+"""The pictures of a GAN run: samples, the film of their growth, curves, neighbours, walks and sums of latents."""
 
 import pathlib
 from collections.abc import Callable
@@ -10,10 +10,16 @@ import numpy as np
 import PIL.Image
 import rich.table
 
-from experiments.sample_metrics import measure_samples, num_measured
+from experiments.sample_metrics import (
+    make_yardstick,
+    measure_samples,
+    num_measured,
+    sample_table,
+)
 from experiments.settings import DataInfo
 from jaxgen import gan, latents, metrics, plots
 from jaxgen.data.dataset import Dataset
+from jaxgen.metrics.features import FeatureNet, predict
 from jaxgen.pixels import from_model_range
 from jaxgen.training.logging import read_metrics
 from jaxgen.training.run_directory import RunDirectory
@@ -22,6 +28,10 @@ from jaxgen.types import Array
 _NUM_SAMPLES = 64
 _BLOCK_SIZE = 200
 _NUM_SEARCHED = 20_000
+_NUM_PAIRS = 5
+_LEAST_EXEMPLARS = (
+    3  # A mean of fewer still shows the exemplars (Radford et al. 2016, section 6.3.2).
+)
 _THRESHOLDS = (0.25, 0.5, 1.0, 2.0)
 
 Draw = Callable[[Array, Array | None], np.ndarray]
@@ -66,8 +76,12 @@ def _fixed_latents(game: gan.Game, info: DataInfo) -> tuple[Array, Array | None]
     return z, _labels(game, info, _NUM_SAMPLES)
 
 
+def _is_conditional(game: gan.Game) -> bool:
+    return getattr(game.generator, "num_classes", None) is not None
+
+
 def _labels(game: gan.Game, info: DataInfo, num: int) -> Array | None:
-    if getattr(game.generator, "num_classes", None) is None:
+    if not _is_conditional(game):
         return None
     return jnp.arange(num, dtype=jnp.int32) % len(info.class_names or ())
 
@@ -94,20 +108,21 @@ def draw(
     _draw_film(run)
     _draw_walks(run, info, game, generate)
     _draw_truncation(run, info, game, generate)
-    samples = np.concatenate(
-        [
-            generate(part, _labels(game, info, len(part)))
-            for part in _measured_latents(game, dataset)
-        ]
-    )
+    z, samples = measured_samples(dataset, info, game, generate)
     _draw_neighbors(run, info, samples, dataset)
-    return measure_samples(run, dataset, samples)
+    yardstick = make_yardstick(dataset)
+    if not _is_conditional(game):
+        _draw_arithmetic(run, info, yardstick.net, generate, z, samples)
+    return sample_table(dataset.name, measure_samples(run, dataset, yardstick, samples))
 
 
-def _measured_latents(game: gan.Game, dataset: Dataset) -> list[Array]:
-    """The latents of all measured samples, in blocks."""
+def measured_samples(
+    dataset: Dataset, info: DataInfo, game: gan.Game, generate: Draw
+) -> tuple[Array, np.ndarray]:
+    """The latents of `num_measured(dataset)` samples, and the samples."""
     z = jax.random.normal(jax.random.key(1), (num_measured(dataset), game.latent_dim))
-    return [z[start : start + _BLOCK_SIZE] for start in range(0, len(z), _BLOCK_SIZE)]
+    blocks = [z[start : start + _BLOCK_SIZE] for start in range(0, len(z), _BLOCK_SIZE)]
+    return z, np.concatenate([generate(part, _labels(game, info, len(part))) for part in blocks])
 
 
 def _draw_curves(run: RunDirectory) -> None:
@@ -168,6 +183,51 @@ def _draw_truncation(run: RunDirectory, info: DataInfo, game: gan.Game, generate
         title="Truncation: latents drawn within a threshold",
         levels=info.levels,
     )
+
+
+def _draw_arithmetic(
+    run: RunDirectory,
+    info: DataInfo,
+    net: FeatureNet,
+    generate: Draw,
+    z: Array,
+    samples: np.ndarray,
+) -> None:
+    """Latents that move from one concept to another: along the difference of the means of many exemplars each."""
+    t = jnp.linspace(0.0, 1.0, 8)
+    rows, names = [], []
+    for (start, had), (end, has) in _concept_pairs(info, net, samples)[:_NUM_PAIRS]:
+        either = had | has
+        direction = latents.attribute_vector(z[either], jnp.asarray(has[either]))
+        rows.append(latents.move(z[had][0], direction, t))
+        names.append(f"{start} to {end}")
+    if not rows:
+        return
+    x = generate(jnp.concatenate(rows), None)
+    plots.labelled_grid(
+        run.samples / "arithmetic.png",
+        x.reshape(len(rows), len(t), *x.shape[1:]),
+        row_labels=names,
+        column_labels=[f"t = {value:.2f}" for value in t],
+        title="A latent plus t times the difference of the mean latents of two kinds of samples",
+        levels=info.levels,
+    )
+
+
+def _concept_pairs(
+    info: DataInfo, net: FeatureNet, samples: np.ndarray
+) -> list[tuple[tuple[str, np.ndarray], tuple[str, np.ndarray]]]:
+    """Pairs of a concept and the samples that show it: predicted classes, or without them dark and bright."""
+    if net.module.num_classes is None:
+        brightness = samples.reshape(len(samples), -1).mean(axis=1)
+        is_bright = brightness > np.median(brightness)
+        concepts = [("dark", ~is_bright), ("bright", is_bright)]
+    else:
+        label = predict(net, samples)
+        names = info.class_names or ()
+        concepts = [(name, label == index) for index, name in enumerate(names)]
+    known = [(name, shows) for name, shows in concepts if shows.sum() >= _LEAST_EXEMPLARS]
+    return list(zip(known[::2], known[1::2], strict=False))
 
 
 def _draw_neighbors(

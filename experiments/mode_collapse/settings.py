@@ -93,7 +93,9 @@ class Settings:
 
 PROTOCOLS = {
     "ring": Settings(),
-    "grid": Settings(target="grid", steps=20_000, steps_per_call=1000, learning_rate=3e-3),
+    "grid": Settings(
+        target="grid", steps=20_000, steps_per_call=1000, critic_sizes=(128, 128, 128)
+    ),
     "stacked": Settings(
         target="stacked",
         seeds=2,

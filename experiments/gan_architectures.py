@@ -1,0 +1,238 @@
+"""Trains pairs of networks under several losses: which losses bear which architectures.
+
+python -m experiments.gan_architectures                                       # digits, 6 pairs, 4 losses
+python -m experiments.gan_architectures --dataset mnist --data-dir DIR --steps 5000 --run-dir runs/pairs_mnist
+
+The figure of Gulrajani et al. 2017 (Improved training of Wasserstein GANs, figure 2) on a small data set. Every cell is
+a run directory of `experiments.gan`, which `experiments.sample` and `experiments.evaluate` read.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import rich.console
+import rich.table
+
+from experiments import training
+from experiments.gan.build import build, build_game
+from experiments.gan.settings import Settings as GANSettings
+from experiments.sample_metrics import Yardstick, make_yardstick, measure_samples
+from experiments.settings import (
+    DataInfo,
+    DataSettings,
+    TrainingSettings,
+    errors_exit,
+    parse,
+    require,
+    require_at_least,
+)
+from jaxgen.data.dataset import Dataset
+from jaxgen.training.loop import NonFiniteError
+from jaxgen.training.platform import configure
+
+Architecture = Literal[
+    "dcgan", "no_batch_norm", "no_norm", "mlp_generator", "tanh", "deep_residual"
+]
+Loss = Literal["nonsaturating", "least_squares", "wasserstein_clipping", "wasserstein_penalty"]
+
+_ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "dcgan": {},
+    "no_batch_norm": {"generator_norm": "none"},
+    "no_norm": {"generator_norm": "none", "critic_norm": "none"},
+    "mlp_generator": {"generator": "mlp", "generator_norm": "none", "hidden_sizes": (512,) * 4},
+    "tanh": {"activation": "tanh"},
+    "deep_residual": {"generator": "resnet", "critic": "resnet", "plain_blocks": 3},
+}
+_LOSSES: dict[str, dict[str, Any]] = {
+    "nonsaturating": {"loss": "nonsaturating"},
+    "least_squares": {"loss": "least_squares"},
+    "wasserstein_clipping": {"loss": "wasserstein", "weight_clip": 0.01, "num_critic_steps": 5},
+    "wasserstein_penalty": {
+        "loss": "wasserstein",
+        "penalty": "wgan_gp",
+        "penalty_weight": 10.0,
+        "num_critic_steps": 5,
+    },
+}
+_SIDE = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of a comparison of architectures."""
+
+    run_dir: str = "runs/gan_architectures"
+    """Directory of all cells; the same line goes on where it stopped."""
+    data: DataSettings = dataclasses.field(default_factory=DataSettings)
+    architectures: tuple[Architecture, ...] = get_args(Architecture)
+    """The rows."""
+    losses: tuple[Loss, ...] = get_args(Loss)
+    """The columns."""
+    steps: int = 600
+    """Generator steps of every cell."""
+    batch_size: int = 64
+    """Real examples in a critic step."""
+    learning_rate: float = 1e-3
+    """Of both players' Adam."""
+    beta1: float = 0.0
+    """First moment's decay of both Adams."""
+    width: int = 32
+    """Channels of the largest feature maps."""
+    seed: int = 0
+    """Of every cell."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, {"steps": 1, "batch_size": 1, "width": 1})
+        for name in ("architectures", "losses"):
+            values = getattr(self, name)
+            is_set = 0 < len(values) == len(set(values))
+            require(is_set, name, ", ".join(values) or "none", "one or more, each once")
+
+
+class Cell(NamedTuple):
+    """What became of a pair of networks under a loss.
+
+    Attributes:
+        samples: uint8 images `[N, H, W, C]`; None if the training diverged.
+        coverage: share of test images with a sample among their nearest neighbours.
+        frechet: distance of features from the test images.
+    """
+
+    samples: np.ndarray | None
+    coverage: float
+    frechet: float
+
+
+def cell_settings(settings: Settings, architecture: str, loss: str) -> GANSettings:
+    """The settings with which `experiments.gan` would train a cell.
+
+    A critic has batch norm, and layer norm under a penalty, as in the paper, where the architecture does not say
+    otherwise.
+    """
+    method = {"penalty": "none", "num_critic_steps": 1, **_LOSSES[loss]}
+    norm = "batch" if method["penalty"] == "none" else "layer"
+    return GANSettings(
+        run_dir=str(pathlib.Path(settings.run_dir) / f"{architecture}-{loss}"),
+        data=settings.data,
+        training=TrainingSettings(
+            steps=settings.steps,
+            batch_size=settings.batch_size * method["num_critic_steps"],
+            learning_rate=settings.learning_rate,
+            ema_decay=0.99,
+            seed=settings.seed,
+            checkpoint_every=settings.steps,
+        ),
+        critic_learning_rate=settings.learning_rate,
+        beta1=settings.beta1,
+        width=settings.width,
+        **{"critic_norm": norm, **method, **_ARCHITECTURES[architecture]},
+    )
+
+
+def train_cell(settings: GANSettings, dataset: Dataset, yardstick: Yardstick) -> Cell:
+    """Trains a cell, or finds it trained, and measures its samples."""
+    from experiments.gan import pictures
+
+    info = DataInfo.of(dataset)
+    game = build_game(settings, info)
+    algorithm = build(settings, game)
+    with training.open_experiment("gan", settings, info, free_settings=("draw_every",)) as run:
+        try:
+            state = training.try_to_train(algorithm, dataset, run, settings.training)
+        except NonFiniteError as error:
+            print(f"diverged: {error}")
+            return Cell(None, 0.0, float("inf"))
+        generate = pictures.make_draw(game, state)
+        _, samples = pictures.measured_samples(dataset, info, game, generate)
+        record = measure_samples(run, dataset, yardstick, samples)
+    values = record["metrics"]["samples"]
+    return Cell(samples, values["coverage"], values["Frechet distance of features"])
+
+
+def main() -> None:
+    """Trains every cell that is not done, prints the table and draws the figure."""
+    settings = parse(Settings, "experiments.gan_architectures", __doc__)
+    configure()
+    with errors_exit(2, ValueError):
+        dataset = settings.data.load()
+        grid = {
+            (row, column): cell_settings(settings, row, column)
+            for row in settings.architectures
+            for column in settings.losses
+        }
+        for cell in grid.values():
+            training.check(dataset, cell.training)
+    yardstick = make_yardstick(dataset)
+    cells: dict[tuple[str, str], Cell] = {}
+    for number, (names, cell) in enumerate(grid.items(), start=1):
+        print(f"{number} of {len(grid)}: {names[0]}, {names[1]}", file=sys.stderr)
+        cells[names] = train_cell(cell, dataset, yardstick)
+    rich.console.Console().print(_table(settings, dataset, yardstick, cells))
+    path = pathlib.Path(settings.run_dir) / "robustness.png"
+    _draw(path, settings, dataset, cells)
+    print(f"figure: {path}")
+
+
+def _table(
+    settings: Settings,
+    dataset: Dataset,
+    yardstick: Yardstick,
+    cells: Mapping[tuple[str, str], Cell],
+) -> rich.table.Table:
+    table = rich.table.Table(
+        "networks",
+        title=f"{dataset.name}: coverage of the test images (Frechet distance of features)",
+        caption=f"{settings.steps:,} steps a cell; features: {yardstick.note}, net {yardstick.net.name[:8]}",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for column in settings.losses:
+        table.add_column(column.replace("_", " "), justify="right")
+    for row in settings.architectures:
+        found = [cells[row, column] for column in settings.losses]
+        table.add_row(
+            row,
+            *(
+                "diverged" if cell.samples is None else f"{cell.coverage:.2f} ({cell.frechet:.1f})"
+                for cell in found
+            ),
+        )
+    return table
+
+
+def _draw(
+    path: pathlib.Path,
+    settings: Settings,
+    dataset: Dataset,
+    cells: Mapping[tuple[str, str], Cell],
+) -> None:
+    """A sheet of samples for every cell."""
+    from jaxgen import plots
+
+    levels = DataInfo.of(dataset).levels
+    num = _SIDE**2
+    blank = np.zeros((num, *dataset.shape), np.uint8)
+
+    def sheet(cell: Cell) -> np.ndarray:
+        x = blank if cell.samples is None else cell.samples[:num]
+        return plots.image_grid(x, levels=levels, columns=_SIDE)
+
+    sheets = [
+        [sheet(cells[row, column]) for column in settings.losses] for row in settings.architectures
+    ]
+    plots.labelled_grid(
+        path,
+        np.array(sheets),
+        row_labels=settings.architectures,
+        column_labels=settings.losses,
+        title="Samples of every pair of networks under every loss; black if it diverged",
+        tile=1,
+    )
+
+
+if __name__ == "__main__":
+    main()
