@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.sample_metrics import SAMPLE_METRICS
 from jaxgen import plots
 from jaxgen.files import write_atomically
 from jaxgen.training.logging import read_metrics
@@ -59,8 +60,9 @@ _UNITS = (
 def write_report(run_dir: str | pathlib.Path, *, command: str | None = None) -> pathlib.Path:
     """Writes `report.html` into a run directory; an older page is replaced in one move.
 
-    It shows `evaluation.json` if there is one, otherwise the last values of `metrics.jsonl`; every
-    picture in `samples/`, the newest of a series first; a curve for every metric; and all settings.
+    It shows `evaluation.json` if there is one, otherwise the last values of `metrics.jsonl`; `sample_metrics.json` if
+    there is one; every picture and film in `samples/`, the newest of a series first; a curve for every metric; and all
+    settings.
 
     Args:
         run_dir: directory of the run, with `config.json`.
@@ -71,7 +73,7 @@ def write_report(run_dir: str | pathlib.Path, *, command: str | None = None) -> 
 
     Raises:
         jaxgen.training.run_directory.RunError: if it is no run directory.
-        ValueError: if `evaluation.json` is damaged.
+        ValueError: if `evaluation.json` or `sample_metrics.json` is damaged.
     """
     run = RunDirectory(pathlib.Path(run_dir).absolute())
     config = _flatten(read_config(run.path))
@@ -79,7 +81,8 @@ def write_report(run_dir: str | pathlib.Path, *, command: str | None = None) -> 
     sections = [
         _header(run.path.name, config, rows),
         f"<h2>Command</h2><pre>{html.escape(command)}</pre>" if command else "",
-        _numbers(_read_evaluation(run.evaluation), rows),
+        _numbers(_read_object(run.evaluation), rows),
+        _sample_numbers(_read_object(run.path / SAMPLE_METRICS)),
         _pictures(run.samples),
         _curves(rows),
         "<h2>Settings</h2>" + _settings(config),
@@ -106,16 +109,16 @@ def _header(name: str, config: Mapping[str, Any], rows: list[dict[str, Any]]) ->
     return f"<h1>{html.escape(name)}</h1>" + "".join(lines)
 
 
-def _read_evaluation(path: pathlib.Path) -> dict[str, Any] | None:
+def _read_object(path: pathlib.Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        evaluation = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(evaluation, dict):
-        raise ValueError(f"{path} is damaged: expected an object, got {type(evaluation).__name__}")
-    return evaluation
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: expected an object, got {type(content).__name__}")
+    return content
 
 
 def _numbers(evaluation: Mapping[str, Any] | None, rows: list[dict[str, Any]]) -> str:
@@ -129,6 +132,16 @@ def _numbers(evaluation: Mapping[str, Any] | None, rows: list[dict[str, Any]]) -
     return f"<h2>{title}</h2>" + _table((_label(name), _show(v)) for name, v in values.items())
 
 
+def _sample_numbers(record: Mapping[str, Any] | None) -> str:
+    """The table of the distances of samples from the data."""
+    if record is None:
+        return ""
+    values = _flatten(record)
+    return "<h2>Samples beside test images</h2>" + _table(
+        (_label(name), _show(value)) for name, value in values.items()
+    )
+
+
 def _last_values(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The last number of every metric, the step first."""
     last: dict[str, Any] = {}
@@ -140,17 +153,22 @@ def _last_values(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _pictures(folder: pathlib.Path) -> str:
     """All pictures; of a series that differs in the number at the end, the older ones folded."""
     series: dict[str, list[pathlib.Path]] = {}
-    for path in sorted(folder.glob("*.png"), key=_natural):
+    paths = [path for path in folder.glob("*") if path.suffix in (".png", ".gif")]
+    for path in sorted(paths, key=_natural):
         series.setdefault(re.sub(r"\d+$", "", path.stem), []).append(path)
     if not series:
         return ""
     parts = ["<h2>Pictures</h2>"]
     for *older, newest in series.values():
-        parts.append(_figure(newest.read_bytes(), _words(newest.stem)))
+        parts.append(_picture(newest))
         if older:
-            figures = "".join(_figure(path.read_bytes(), _words(path.stem)) for path in older)
+            figures = "".join(map(_picture, older))
             parts.append(f"<details><summary>{len(older)} earlier</summary>{figures}</details>")
     return "\n".join(parts)
+
+
+def _picture(path: pathlib.Path) -> str:
+    return _figure(path.read_bytes(), _words(path.stem), kind=path.suffix[1:])
 
 
 def _natural(path: pathlib.Path) -> list[tuple[str, int]]:
@@ -193,11 +211,11 @@ def _is_point(row: Mapping[str, Any], name: str) -> bool:
     return "step" in row and _is_number(row.get(name)) and math.isfinite(row[name])
 
 
-def _figure(png: bytes, caption: str) -> str:
+def _figure(content: bytes, caption: str, *, kind: str = "png") -> str:
     text = html.escape(caption)
-    data = base64.b64encode(png).decode("ascii")
+    data = base64.b64encode(content).decode("ascii")
     return (
-        f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
+        f'<figure><img alt="{text}" src="data:image/{kind};base64,{data}">'
         f"<figcaption>{text}</figcaption></figure>"
     )
 

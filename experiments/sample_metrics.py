@@ -12,6 +12,9 @@ from jaxgen.files import write_atomically
 from jaxgen.metrics.features import FeatureNet, features
 from jaxgen.training.run_directory import RunDirectory
 
+SAMPLE_METRICS = "sample_metrics.json"
+"""What `measure_samples` found, in the run's directory."""
+
 NUM_MEASURED = 2000
 """Samples, test and train images that are compared, where there are as many."""
 
@@ -69,7 +72,7 @@ def measure_samples(
         "metrics": values,
         "data_copying": copying._asdict(),
     }
-    write_atomically(run.path / "sample_metrics.json", json.dumps(record, indent=2) + "\n")
+    write_atomically(run.path / SAMPLE_METRICS, json.dumps(record, indent=2) + "\n")
     return record
 
 

@@ -31,8 +31,9 @@ class Page(html.parser.HTMLParser):
         self.tags.add(tag)
         if tag == "img":
             kind, data = dict(attrs)["src"].split(",")
-            assert kind == "data:image/png;base64" and dict(attrs)["alt"]
+            assert dict(attrs)["alt"]
             with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+                assert kind == f"data:image/{(image.format or '').lower()};base64"
                 self.images.append(np.asarray(image))
         assert not any(value and value.startswith("http") for _, value in attrs)
         if tag not in VOID:
@@ -135,6 +136,24 @@ def test_metrics_of_two_parts_share_a_curve(run_dir):
     row = {"train/loss": 3.0, "test/loss": 4.0, "accuracy": 1, "ok": True, "name": "x"}
     write_metrics(run_dir, [{"step": step, **row} for step in range(3)])
     assert page_of(run_dir).captions == ["loss", "accuracy"]
+
+
+def test_sample_metrics_and_films_are_shown(run_dir):
+    values = {"num": 20, "metrics": {"samples": {"recall": 0.5}, "train images": {"recall": 0.75}}}
+    (run_dir / "sample_metrics.json").write_text(json.dumps(values))
+    frames = [np.full((4, 5, 1), value, np.uint8) for value in (0, 200)]
+    plots.animation(run_dir / "samples" / "film.gif", frames, milliseconds=100)
+    page = page_of(run_dir)
+    assert "Samples beside test images" in page.texts
+    assert page.rows[:3] == [
+        ["num", "20"],
+        ["samples, recall", "0.5"],
+        ["train images, recall", "0.75"],
+    ]
+    assert page.captions == ["film"] and page.images[0].shape[:2] == (4, 5)
+    (run_dir / "sample_metrics.json").write_text("{")
+    with pytest.raises(ValueError, match=r"sample_metrics\.json is damaged"):
+        write_report(run_dir)
 
 
 def test_a_run_that_has_only_begun(run_dir):
