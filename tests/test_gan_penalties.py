@@ -356,3 +356,16 @@ def test_pixels_mismatched_pairs_and_critics_of_patches_are_refused(key):
     for call in calls:
         with pytest.raises(AssertionError):
             call()
+
+
+def test_one_key_for_each_example_is_the_split_of_one(key):
+    """An example's own key decides its draw, whoever shares its batch."""
+    real, fake = jax.random.normal(key, (2, 5, 3))
+    keys = jax.random.split(key, len(real))
+    for penalty in (penalties.gradient_penalty, lambda k, c, x, y: penalties.dragan(k, c, x)):
+        whole = penalty(key, bowl, real, fake)
+        np.testing.assert_array_equal(penalty(keys, bowl, real, fake), whole)
+        last = penalty(keys[3:], bowl, real[3:], fake[3:])
+        np.testing.assert_allclose(last, whole[3:], rtol=1e-6)
+    with pytest.raises(AssertionError):
+        penalties.gradient_penalty(keys[:2], bowl, real, fake)

@@ -12,14 +12,15 @@ from jaxgen.gan.updates import (
     Game,
     GanState,
     accuracy,
+    apply_in_training,
     couples_examples,
     critic_step,
-    generate,
     generator_step,
     to_critic_range,
 )
 from jaxgen.pixels import from_model_range
 from jaxgen.training.state import create_train_state
+from jaxgen.training.step import shared_key
 from jaxgen.types import Algorithm, Array, Batch, Key, Metrics, PyTree
 
 _STATISTICS_PASSES = 64
@@ -37,8 +38,9 @@ def alternating_algorithm(
 ) -> Algorithm:
     """The usual GAN: some critic steps, then one generator step against the new critic, all in one dispatch.
 
-    A batch holds the real examples of all critic steps and is cut into `num_critic_steps` equal parts. Every part and
-    the generator's step draw latents of their own.
+    A batch holds the real examples of all critic steps; every `num_critic_steps`-th is of the same. Every critic step
+    and the generator's step draw latents of their own. On any number of devices that share the batch, the same
+    examples meet the same draws: only rounding differs.
 
     Args:
         game: networks, objective and rules.
@@ -62,7 +64,7 @@ def alternating_algorithm(
         state: GanState, batch: Batch, key: Key, axis_name: str | None = None
     ) -> tuple[GanState, Metrics]:
         here = _on_axis(game, axis_name)
-        critic_key, generator_key = jax.random.split(key)
+        critic_key, generator_key = jax.random.split(shared_key(key, axis_name))
         parts = {name: _cut(array, num_critic_steps) for name, array in batch.items()}
         keys = jax.random.split(critic_key, num_critic_steps)
 
@@ -106,7 +108,7 @@ def simultaneous_algorithm(
         state: GanState, batch: Batch, key: Key, axis_name: str | None = None
     ) -> tuple[GanState, Metrics]:
         here = _on_axis(game, axis_name)
-        critic_key, generator_key = jax.random.split(key)
+        critic_key, generator_key = jax.random.split(shared_key(key, axis_name))
         critic, critic_metrics = critic_step(here, state, batch, critic_key, axis_name)
         generator, metrics = generator_step(here, state, batch, generator_key, axis_name)
         return GanState(generator, critic), metrics | critic_metrics
@@ -119,7 +121,8 @@ def _cut(array: Array, num_parts: int) -> Array:
         raise ValueError(
             f"num_critic_steps: {num_parts} does not divide the {len(array)} examples of a device's batch"
         )
-    return array.reshape(num_parts, -1, *array.shape[1:])
+    # Every num_parts-th example, so that the parts of all devices together do not depend on the number of devices.
+    return jnp.swapaxes(array.reshape(-1, num_parts, *array.shape[1:]), 0, 1)
 
 
 def _on_axis(game: Game, axis_name: str | None) -> Game:
@@ -250,9 +253,8 @@ def standing_variables(game: Game, state: GanState) -> dict[str, PyTree]:
         label = None
         if num_classes is not None:
             label = jax.random.randint(label_key, (_STATISTICS_BATCH,), 0, num_classes)
-        _, new_stats = generate(
-            game, variables["params"], batch_stats, latent_key, _STATISTICS_BATCH, label
-        )
+        z = jax.random.normal(latent_key, (_STATISTICS_BATCH, game.latent_dim))
+        _, new_stats = apply_in_training(game.generator, variables["params"], batch_stats, z, label)
         return new_stats, new_stats
 
     keys = jax.random.split(jax.random.key(0), _STATISTICS_PASSES)

@@ -44,7 +44,7 @@ def gradient_penalty(
     parameters is a second derivative.
 
     Args:
-        key: random key of u.
+        key: random key of u, or one for each example, `[B]`.
         critic: ``x -> logits [B]``, each of its own example alone.
         real: `[B, ...]`, floating point, in the critic's range.
         fake: same shape and type.
@@ -62,7 +62,7 @@ def gradient_penalty(
     chex.assert_equal_shape([real, fake])
     chex.assert_type([real, fake], float)
     real, fake = _at_least_float32(real), _at_least_float32(fake)
-    u = jax.random.uniform(key, real.shape[:1], real.dtype)
+    u = jax.vmap(lambda key: jax.random.uniform(key, (), real.dtype))(_keys(key, len(real)))
     u = u.reshape(-1, *[1] * (real.ndim - 1))
     return _slope_penalty(critic, u * real + (1.0 - u) * fake, target)
 
@@ -99,7 +99,7 @@ def dragan(
     range of the data. (Published programs add one-sided uniform noise of half the standard deviation of the batch.)
 
     Args:
-        key: random key of the noise.
+        key: random key of the noise, or one for each example, `[B]`.
         critic: ``x -> logits [B]``, each of its own example alone.
         real: `[B, ...]`, floating point, in the critic's range.
         target: the slope asked for, at least 0, in logits per unit of `real`.
@@ -118,8 +118,16 @@ def dragan(
         raise ValueError(f"noise_scale: {noise_scale}, expected at least 0")
     chex.assert_type(real, float)
     real = _at_least_float32(real)
-    noise = noise_scale * jax.random.normal(key, real.shape, real.dtype)
-    return _slope_penalty(critic, real + noise, target)
+    keys = _keys(key, len(real))
+    noise = jax.vmap(lambda key: jax.random.normal(key, real.shape[1:], real.dtype))(keys)
+    return _slope_penalty(critic, real + noise_scale * noise, target)
+
+
+def _keys(key: Key, num: int) -> Array:
+    """One key for each example: the examples of a device then draw the same whatever the others are."""
+    keys = key if key.ndim else jax.random.split(key, num)
+    chex.assert_shape(keys, (num,))
+    return keys
 
 
 def _slope_penalty(critic: Critic, x: Array, target: float) -> Array:

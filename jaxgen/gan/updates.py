@@ -1,5 +1,6 @@
 """The two moves of an adversarial game: a critic's step and a generator's step."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,11 +14,11 @@ import optax
 from jaxgen.gan.objectives import Objective
 from jaxgen.pixels import to_model_range
 from jaxgen.training.state import TrainState
-from jaxgen.training.step import gradient_step
+from jaxgen.training.step import gradient_step, own_rows
 from jaxgen.types import Array, Batch, Key, Metrics, PyTree
 
-Penalty = Callable[[Key, Callable[[Array], Array], Array, Array], Array]
-"""``(key, critic, real, fake) -> [B]``, such as `jaxgen.gan.penalties.gradient_penalty`."""
+Penalty = Callable[[Array, Callable[[Array], Array], Array, Array], Array]
+"""``(keys [B], critic, real, fake) -> [B]``, such as `jaxgen.gan.penalties.gradient_penalty`."""
 
 
 class GanState(flax.struct.PyTreeNode):
@@ -96,30 +97,21 @@ def to_critic_range(game: Game, x: Array) -> Array:
     return x if game.levels is None else to_model_range(x, game.levels)
 
 
-def generate(
-    game: Game, params: PyTree, batch_stats: PyTree, key: Key, num: int, label: Array | None
-) -> tuple[Array, PyTree]:
-    """Generates examples from fresh latents, in training mode.
-
-    Args:
-        game: whose generator is used.
-        params: its parameters.
-        batch_stats: its batch statistics.
-        key: of the latents.
-        num: number of examples.
-        label: `[num]`, or None in an unconditional game.
-
-    Returns:
-        The examples, and the new batch statistics.
-    """
-    z = jax.random.normal(key, (num, game.latent_dim))
-    return _apply(game.generator, params, batch_stats, z, label)
-
-
-def _apply(
+def apply_in_training(
     module: nn.Module, params: PyTree, batch_stats: PyTree, x: Array, label: Array | None
 ) -> tuple[Array, PyTree]:
-    """A network in training mode, and its new batch statistics."""
+    """Applies a network in training mode.
+
+    Args:
+        module: generator or critic.
+        params: its parameters.
+        batch_stats: its batch statistics and the vectors of its spectral norms.
+        x: latents or examples, `[B, ...]`.
+        label: `[B]`, or None in an unconditional game.
+
+    Returns:
+        Its result, and the new batch statistics.
+    """
     variables = {"params": params, "batch_stats": batch_stats}
     y, new = module.apply(variables, x, label, train=True, mutable=["batch_stats"])
     return y, new.get("batch_stats", {})
@@ -134,7 +126,7 @@ def critic_step(
         game: networks and rules.
         state: of both players.
         batch: real examples.
-        key: of latents, noise and penalty.
+        key: of latents, noise and penalty, the same on all devices.
         axis_name: the mapped axis of the devices, or None.
 
     Returns:
@@ -144,13 +136,15 @@ def critic_step(
     label = batch.get("label") if _is_conditional(game) else None
     player = state.generator
     real = to_critic_range(game, batch["x"])
-    fake, _ = generate(game, player.params, player.batch_stats, latent_key, len(real), label)
+    z = _latents(game, latent_key, len(real), axis_name)
+    fake, _ = apply_in_training(game.generator, player.params, player.batch_stats, z, label)
     chex.assert_equal_shape([real, fake])
-    seen = _noisy(game, state, noise_key, jnp.concatenate([real, fake.astype(real.dtype)]))
+    seen = _noisy(game, state, noise_key, real, fake, axis_name)
+    penalty_keys = own_rows(functools.partial(jax.random.split, penalty_key), len(real), axis_name)
     labels = None if label is None else jnp.concatenate([label, label])
 
     def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
-        logits, new_stats = _apply(game.critic, params, batch_stats, seen, labels)
+        logits, new_stats = apply_in_training(game.critic, params, batch_stats, seen, labels)
         real_logits, fake_logits = jnp.split(logits.astype(jnp.float32), 2)
         loss = game.objective.critic(real_logits, fake_logits)
         metrics = {
@@ -165,7 +159,7 @@ def critic_step(
                 return game.critic.apply(variables, x, label, train=False)  # type: ignore[return-value]
 
             penalty = _penalty(
-                game.rules, jnp.asarray(state.critic.step), penalty_key, frozen, seen
+                game.rules, jnp.asarray(state.critic.step), penalty_keys, frozen, seen
             )
             metrics["critic_penalty"] = penalty
             loss = loss + game.rules.penalty_weight * penalty
@@ -192,7 +186,7 @@ def generator_step(
         game: networks and rules.
         state: of both players.
         batch: real examples, whose number and labels the generated ones have.
-        key: of latents and noise.
+        key: of latents and noise, the same on all devices.
         axis_name: the mapped axis of the devices, or None.
 
     Returns:
@@ -202,16 +196,17 @@ def generator_step(
     label = batch.get("label") if _is_conditional(game) else None
     real = to_critic_range(game, batch["x"])
     rival = state.critic
+    z = _latents(game, latent_key, len(real), axis_name)
 
     def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
-        fake, new_stats = generate(game, params, batch_stats, latent_key, len(real), label)
-        seen = _noisy(game, state, noise_key, jnp.concatenate([real, fake.astype(real.dtype)]))
+        fake, new_stats = apply_in_training(game.generator, params, batch_stats, z, label)
+        seen = _noisy(game, state, noise_key, real, fake, axis_name)
         # One batch for batch norm, so that both players have one critic. Other critics judge each example alone, and
         # in parts the compiler drops the real half where the objective ignores it.
         num_parts = 1 if couples_examples(game.critic) else 2
         labels = None if label is None else jnp.concatenate([label] * (2 // num_parts))
         logits = [
-            _apply(game.critic, rival.params, rival.batch_stats, part, labels)[0]
+            apply_in_training(game.critic, rival.params, rival.batch_stats, part, labels)[0]
             for part in jnp.split(seen, num_parts)
         ]
         real_logits, fake_logits = logits if num_parts == 2 else jnp.split(logits[0], 2)
@@ -256,24 +251,35 @@ def _is_conditional(game: Game) -> bool:
     return getattr(game.critic, "num_classes", None) is not None
 
 
-def _noisy(game: Game, state: GanState, key: Key, x: Array) -> Array:
+def _latents(game: Game, key: Key, num: int, axis_name: str | None) -> Array:
+    return own_rows(lambda n: jax.random.normal(key, (n, game.latent_dim)), num, axis_name)
+
+
+def _noisy(
+    game: Game, state: GanState, key: Key, real: Array, fake: Array, axis_name: str | None
+) -> Array:
+    """Real and generated examples in one batch, with instance noise."""
+    seen = jnp.concatenate([real, fake.astype(real.dtype)])
     std = game.rules.instance_noise
     if not callable(std) and std == 0.0:
-        return x
-    return x + (std(state.step) if callable(std) else std) * jax.random.normal(key, x.shape)
+        return seen
+    shape = (2, *real.shape[1:])
+    noise = own_rows(lambda n: jax.random.normal(key, (n, *shape)), len(real), axis_name)
+    noise = jnp.swapaxes(noise, 0, 1).reshape(seen.shape)
+    return seen + (std(state.step) if callable(std) else std) * noise
 
 
 def _penalty(
-    rules: Rules, step: Array, key: Key, critic: Callable[[Array], Array], seen: Array
+    rules: Rules, step: Array, keys: Array, critic: Callable[[Array], Array], seen: Array
 ) -> Array:
     """The penalty of this step, `[B]`: 0 between its turns and `penalty_interval` times as much at them."""
     assert rules.penalty is not None
     real, fake = jnp.split(seen, 2)
     interval = rules.penalty_interval
     if interval == 1:
-        return rules.penalty(key, critic, real, fake)
+        return rules.penalty(keys, critic, real, fake)
     return jax.lax.cond(
         step % interval == 0,
-        lambda: interval * rules.penalty(key, critic, real, fake),  # type: ignore[misc]
+        lambda: interval * rules.penalty(keys, critic, real, fake),  # type: ignore[misc]
         lambda: jnp.zeros(len(real)),
     )

@@ -1,4 +1,4 @@
-"""One optimizer step on a per-example loss, alike for one device and many."""
+"""One optimizer step on a per-example loss, and its noise, alike for one device and many."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import optax
 
 from jaxgen.nn import channel_sum
 from jaxgen.training.state import TrainState
-from jaxgen.types import Array, Metrics, PyTree
+from jaxgen.types import Array, Key, Metrics, PyTree
 
 LossFunction = Callable[[PyTree, PyTree], tuple[Array, tuple[Metrics, PyTree]]]
 """``(params, batch_stats) -> (loss [B], (metrics [B] each, new batch_stats))``."""
@@ -53,6 +53,41 @@ def gradient_step(
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
         ema_params = optax.incremental_update(state.params, ema_params, 1.0 - decay)
     return state.replace(ema_params=ema_params), metrics
+
+
+def shared_key(key: Key, axis_name: str | None) -> Key:
+    """The key of the first device, on all of them.
+
+    Args:
+        key: of this device.
+        axis_name: the mapped axis of the devices, or None.
+
+    Returns:
+        A key; `own_rows` draws from it what does not depend on the number of devices.
+    """
+    if axis_name is None:
+        return key
+    data = jax.lax.all_gather(jax.random.key_data(key), axis_name)
+    return jax.random.wrap_key_data(data[0], impl=jax.random.key_impl(key))
+
+
+def own_rows(draw: Callable[[int], Array], num: int, axis_name: str | None) -> Array:
+    """Draws for the examples of all devices and takes the rows of this device.
+
+    An example then meets the same draw on one device and on many.
+
+    Args:
+        draw: ``number of rows -> array``, from a key that all devices share.
+        num: rows of each device.
+        axis_name: the mapped axis of the devices, or None.
+
+    Returns:
+        `[num, ...]`.
+    """
+    if axis_name is None:
+        return draw(num)
+    everything = draw(num * jax.lax.axis_size(axis_name))
+    return jax.lax.dynamic_slice_in_dim(everything, jax.lax.axis_index(axis_name) * num, num)
 
 
 def _norm(tree: PyTree) -> Array:
