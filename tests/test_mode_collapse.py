@@ -1,5 +1,6 @@
 """The comparison of adversarial methods: what it learns, trains, counts, keeps, draws and refuses."""
 
+import dataclasses
 import json
 import sys
 from typing import get_args
@@ -12,7 +13,7 @@ import pytest
 from scipy import special
 
 from experiments.mode_collapse import __main__ as mode_collapse
-from experiments.mode_collapse import methods, pictures, runs, targets
+from experiments.mode_collapse import methods, pictures, results, runs, targets
 from experiments.mode_collapse.settings import PROTOCOLS, Method, Settings
 from experiments.training import EVALUATION_SEED
 from jaxgen.data import load, toy
@@ -51,11 +52,11 @@ def test_a_run_from_end_to_end(call, tmp_path, monkeypatch):
     code, out, errors = call("--methods", "minimax", "nonsaturating")
     assert code == 0, errors
     assert "98.89% good" in out and "minimax" in out and "step 4/4" in out
-    results = json.loads((run / "results.json").read_text())
-    assert list(results) == ["minimax", "nonsaturating"]
-    for result in results.values():
+    found = json.loads((run / "results.json").read_text())
+    assert list(found) == ["minimax", "nonsaturating"]
+    for result in found.values():
         assert result["steps"] == [2, 4]
-        for name in ("modes", "good_share", "generator_gradient"):
+        for name in ("modes", "good_share", "kl", "generator_gradient"):
             assert np.shape(result[name]) == (2, 2)
     assert np.load(run / "points" / "minimax.npy").shape == (2, 50, 2)
     pictures = {path.name for path in (run / "samples").iterdir()}
@@ -67,19 +68,21 @@ def test_a_run_from_end_to_end(call, tmp_path, monkeypatch):
     monkeypatch.setattr(mode_collapse, "train", lambda *_, **__: pytest.fail("trained again"))
     code, out, _ = call("--methods", "nonsaturating")
     assert code == 0 and "nonsaturating" in out and "minimax" not in out
-    assert json.loads((run / "results.json").read_text()) == results
+    assert json.loads((run / "results.json").read_text()) == found
     # Other settings are refused and named.
     code, _, errors = call("--methods", "minimax", "--seed", 5)
     assert code == 2 and "settings.seed: 0 there, 5 now" in errors
 
 
-def test_a_seed_trains_as_alone_step_by_step():
+def test_a_seed_trains_as_alone_step_by_step(tmp_path):
     """Seeds do not meet, and step t has the key fold_in(seed, t + 1), whatever the dispatches."""
     settings = Settings(**TINY)
     algorithm = methods.build("nonsaturating", settings, targets.mixture("ring"))
     mixture = targets.mixture("ring")
     sizes = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "num_samples": 20}
-    result, points = runs.train(algorithm, mixture, name="two", seeds=[3, 7], **sizes)
+    run = RunDirectory(tmp_path)
+    result = runs.train(algorithm, mixture, run, name="two", seeds=[3, 7], **sizes)
+    points = np.load(results.points_file(run, "two"))
     key = jax.random.key(7)
     state = algorithm.init(jax.random.fold_in(key, 0), {"x": jnp.zeros((1, 2))})
     step, norms = jax.jit(algorithm.step), []
@@ -94,25 +97,53 @@ def test_a_seed_trains_as_alone_step_by_step():
     np.testing.assert_allclose(measured, np.reshape(norms, (2, 2)).mean(axis=1), rtol=1e-4)
 
 
-def test_one_by_one_is_the_other_way_to_map_seeds():
+def test_an_interrupted_method_goes_on_with_the_same_bits(call, tmp_path, monkeypatch):
+    """Stopped in the third of four dispatches, after the second was saved; the end is as if it never had."""
+    line = ("--methods", "hinge", "--steps", 8, "--seed", 2)
+    assert call("--run-dir", tmp_path / "whole", *line)[0] == 0
+    monkeypatch.setattr(runs, "_SECONDS_PER_CHECKPOINT", 0.0)
+    update = runs.Progress.update
+
+    def interrupt(self, step, metrics):
+        if step == 6:
+            raise KeyboardInterrupt
+        update(self, step, metrics)
+
+    monkeypatch.setattr(runs.Progress, "update", interrupt)
+    code, _, errors = call(*line)
+    assert code == 130 and "goes on" in errors
+    kept = results.load_results(RunDirectory(tmp_path / "run"))["hinge"]
+    assert kept.step == 4 and len(kept.modes) == 2
+    monkeypatch.setattr(runs.Progress, "update", update)
+    code, out, errors = call(*line)
+    assert code == 0 and "step 8/8" in out, errors
+    both = [RunDirectory(tmp_path / name) for name in ("whole", "run")]
+    whole, resumed = (results.load_results(run)["hinge"] for run in both)
+    assert dataclasses.replace(whole, seconds=0.0) == dataclasses.replace(resumed, seconds=0.0)
+    np.testing.assert_array_equal(*(np.load(results.points_file(run, "hinge")) for run in both))
+
+
+def test_one_by_one_is_the_other_way_to_map_seeds(tmp_path):
     settings = Settings(**TINY)
     mixture = targets.mixture("grid")
     algorithm = methods.build("wasserstein_penalty", settings, mixture)
-    sizes = {"steps": 4, "steps_per_call": 2, "batch_size": 8, "num_samples": 20, "name": "both"}
-    both = [
-        runs.train(algorithm, mixture, seeds=[0, 1], **sizes, **way)[1]
-        for way in ({}, {"map_seeds": runs.one_by_one})
-    ]
+    sizes = {"steps": 4, "steps_per_call": 2, "batch_size": 8, "num_samples": 20}
+    run = RunDirectory(tmp_path)
+    for name, way in (("at once", {}), ("one by one", {"map_seeds": runs.one_by_one})):
+        runs.train(algorithm, mixture, run, name=name, seeds=[0, 1], **sizes, **way)
+    both = [np.load(results.points_file(run, name)) for name in results.load_results(run)]
     np.testing.assert_allclose(*both, rtol=1e-3, atol=1e-4)
     assert not np.allclose(both[0][0], both[0][1])
 
 
-def test_samples_come_in_blocks_that_differ(monkeypatch):
+def test_samples_come_in_blocks_that_differ(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "_BLOCK_SIZE", 8)
     mixture = targets.mixture("ring")
     algorithm = methods.build("hinge", Settings(**TINY), mixture)
     sizes = {"steps": 2, "steps_per_call": 2, "batch_size": 4, "num_samples": 20, "name": "blocks"}
-    (points,) = runs.train(algorithm, mixture, seeds=[0], **sizes)[1]
+    run = RunDirectory(tmp_path)
+    runs.train(algorithm, mixture, run, seeds=[0], **sizes)
+    (points,) = np.load(results.points_file(run, "blocks"))
     assert points.shape == (20, 2) and len(np.unique(points, axis=0)) == 20
 
 
@@ -218,13 +249,14 @@ def test_a_diverged_seed_counts_as_no_mode_and_is_drawn(tmp_path):
     assert mixture.score(points[0])[:2] == (0, 0.0)
     points[1] = mixture.centres[0]
     run = RunDirectory(tmp_path)
-    result = runs.Result([2], [[0, 1]], [[0.0, 1.0]], [None, 2.0], [[1.0, 1.0]], 3.0)
-    runs.save_result(run, "hinge", result, points)
-    assert runs.load_results(run) == {"hinge": result}
+    counts = [mixture.score(each) for each in points]
+    result = results.Result().extended(2, counts, [1.0, 1.0], 3.0)
+    results.save_result(run, "hinge", result, points)
+    assert results.load_results(run) == {"hinge": result}
     pictures.draw(run, mixture, {"hinge": result})
     table = pictures.make_table("title", {"hinge": result}, mixture, 10)
     cells = [list(column.cells)[-1] for column in table.columns]
-    assert cells == ["hinge", "0.5 ± 0.7", "50.0 ± 70.7", "2.000 (1 of 2)", "3"]
+    assert cells == ["hinge", "0.5 ± 0.7", "50.0 ± 70.7", "2.079 (1 of 2)", "3"]
     assert pictures._spread([None], 1) == "none"
 
 
@@ -239,6 +271,7 @@ def test_a_diverged_seed_counts_as_no_mode_and_is_drawn(tmp_path):
         ({"learning_rate": 0.0}, "learning_rate: 0.0"),
         ({"penalty_weight": -1.0}, "penalty_weight: -1.0"),
         ({"beta1": 1.0}, "beta1: 1.0"),
+        ({"beta2": -0.1}, "beta2: -0.1"),
         ({"critic_sizes": ()}, "critic_sizes: ()"),
         ({"model": "dcgan"}, "model: dcgan, expected mlp for points in the plane"),
         ({"width": 0}, "width: 0"),

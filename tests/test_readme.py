@@ -39,6 +39,16 @@ def test_three_lines_use_a_loss(key):
     assert np.isfinite(names["loss"])
 
 
+def test_three_lines_train_a_critic(key):
+    """A linear critic of norm 3 pays 10 (3 - 1)^2 and has the loss 3 times the shift along its weights."""
+    weights = jax.numpy.array([3.0, 0.0])
+    real, fake = jax.random.normal(key, (2, 5, 2))
+    names = {"key": key, "real": real, "fake": fake, "critic": lambda x: x @ weights}
+    exec(block_with("gradient_penalty(key"), names)
+    expected = 3.0 * np.mean(np.asarray(fake - real)[:, 0]) + 40.0
+    np.testing.assert_allclose(names["total"], expected, rtol=1e-5)
+
+
 def test_an_algorithm_needs_no_loop(key):
     batch = {"x": np.zeros((2, 28, 28, 1), np.uint8)}
     names = {"vae": vae, "optax": optax, "jax": jax, "key": key, "batch": batch}

@@ -12,21 +12,15 @@ import contextlib
 import dataclasses
 import sys
 
-import numpy as np
 import rich.console
 
 from experiments.mode_collapse.methods import build, critic_steps
-from experiments.mode_collapse.runs import (
-    Result,
-    load_results,
-    one_by_one,
-    results_file,
-    save_result,
-    train,
-)
+from experiments.mode_collapse.results import Result, load_results, results_file
+from experiments.mode_collapse.runs import one_by_one, train
 from experiments.mode_collapse.settings import PROTOCOLS, Settings
 from experiments.mode_collapse.targets import Target, mixture, stacked
 from experiments.settings import errors_exit, parse, peek
+from jaxgen.training.checkpoint import CheckpointError
 from jaxgen.training.platform import configure
 from jaxgen.training.run_directory import RunDirectory, open_run
 
@@ -45,12 +39,12 @@ def main() -> None:
         with errors_exit(2, ValueError):
             run = stack.enter_context(open_run(settings.run_dir, config, free_keys=free_keys))
         try:
-            with errors_exit(2, ValueError):
+            with errors_exit(1, CheckpointError), errors_exit(2, ValueError):
                 for method in settings.methods:
-                    if method not in load_results(run):
-                        save_result(run, method, *_train(method, settings, target))
+                    if load_results(run).get(method, Result()).step < settings.steps:
+                        _train(method, settings, target, run)
         except KeyboardInterrupt:
-            print("\ninterrupted; the same line skips the methods that are done", file=sys.stderr)
+            print("\ninterrupted; the same line goes on from the last minute", file=sys.stderr)
             sys.exit(130)
         _show(run, settings, target)
 
@@ -61,11 +55,12 @@ def _target(settings: Settings) -> Target:
     return mixture(settings.target)
 
 
-def _train(method: str, settings: Settings, target: Target) -> tuple[Result, np.ndarray]:
+def _train(method: str, settings: Settings, target: Target, run: RunDirectory) -> None:
     mapping = {"map_seeds": one_by_one} if settings.model == "dcgan" else {}
-    return train(
+    train(
         build(method, settings, target),
         target,
+        run,
         name=method,
         seeds=range(settings.seed, settings.seed + settings.seeds),
         steps=settings.steps,

@@ -74,7 +74,7 @@ def _optimizer(method: str, settings: Settings, steps: int) -> optax.GradientTra
     if method == "nonsaturating_sgd":
         return optax.sgd(optax.cosine_decay_schedule(settings.sgd_learning_rate, steps))
     rate = optax.cosine_decay_schedule(settings.learning_rate, steps)
-    return optax.adam(rate, b1=settings.beta1)
+    return optax.adam(rate, settings.beta1, settings.beta2)
 
 
 def _networks(settings: Settings, target: Target) -> tuple[nn.Module, nn.Module]:

@@ -10,7 +10,7 @@ import numpy as np
 import rich.table
 from matplotlib.axes import Axes
 
-from experiments.mode_collapse.runs import Result, points_file
+from experiments.mode_collapse.results import Result, points_file
 from experiments.mode_collapse.targets import NUM_STACKED, Target, examples
 from jaxgen import plots
 from jaxgen.gan import losses
@@ -52,7 +52,7 @@ def make_table(
     table.add_row("a draw of the data", str(drawn.num_found), *share, f"{drawn.kl:.4f}", "")
     for method, result in results.items():
         good = [_spread([100 * value for value in result.good_share[-1]], 1)] if has_share else []
-        cells = (_spread(result.modes[-1], 1), *good, _spread(result.kl, 3))
+        cells = (_spread(result.modes[-1], 1), *good, _spread(result.kl[-1], 3))
         table.add_row(method, *cells, f"{result.seconds:.0f}")
     return table
 

@@ -1,9 +1,6 @@
-"""Trains an adversarial method with several seeds in one program, counts modes, and keeps the result."""
+"""Trains an adversarial method with several seeds in one program, and counts modes."""
 
-import dataclasses
 import functools
-import io
-import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,41 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.mode_collapse.results import Result, load_results, save_result
 from experiments.mode_collapse.targets import Counts, Target
 from experiments.training import EVALUATION_SEED
-from jaxgen.files import write_atomically
+from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.progress import Progress
 from jaxgen.training.run_directory import RunDirectory
 from jaxgen.types import Algorithm, Array, Key, PyTree
 
 _BLOCK_SIZE = 2500
-_NUM_IMAGES_KEPT = 64
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What became of the seeds of one method; lists of T dispatches hold lists of S seeds.
-
-    Attributes:
-        steps: generator steps behind each dispatch, `[T]`.
-        modes: modes found, `[T][S]`.
-        good_share: share of good samples, `[T][S]`; of images `[T][0]`.
-        kl: divergence of the modes from uniform at the end, in nats, `[S]`; None where no sample is good.
-        generator_gradient: mean norm of the generator's gradient in a dispatch, `[T][S]`.
-        seconds: of training all seeds, compilation included.
-    """
-
-    steps: list[int]
-    modes: list[list[int]]
-    good_share: list[list[float]]
-    kl: list[float | None]
-    generator_gradient: list[list[float]]
-    seconds: float
+_SECONDS_PER_CHECKPOINT = 60.0
 
 
 def train(
     algorithm: Algorithm,
     target: Target,
+    run: RunDirectory,
     *,
     name: str,
     seeds: Sequence[int],
@@ -55,13 +33,16 @@ def train(
     batch_size: int,
     num_samples: int,
     map_seeds: Callable[..., Callable[..., Any]] = jax.vmap,
-) -> tuple[Result, np.ndarray]:
-    """Trains all seeds in one program and counts modes after each dispatch.
+) -> Result:
+    """Trains all seeds in one program, counts modes after each dispatch, and goes on where an earlier start stopped.
+
+    About every minute, and at the end, the state and the result are saved.
 
     Args:
         algorithm: adversarial method.
         target: to learn, drawn anew for each step.
-        name: to show.
+        run: where results and checkpoints lie.
+        name: of the method.
         seeds: of the runs.
         steps: generator steps of each run.
         steps_per_call: steps of a dispatch; it divides `steps`.
@@ -70,9 +51,9 @@ def train(
         map_seeds: `jax.vmap`, or `one_by_one` for networks that it would slow down.
 
     Returns:
-        The result, and the last samples of all seeds, `[S, num_samples, ...]`.
+        The result.
     """
-    start = time.monotonic()
+    last = time.monotonic()
     programs = _programs(algorithm, target, batch_size, num_samples)
     initialize, sample = (jax.jit(map_seeds(program)) for program in programs[:2])
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
@@ -82,26 +63,26 @@ def train(
         ),
         donate_argnums=1,
     )
-    states = initialize(keys)
-    counts: list[list[Counts]] = []
-    gradients = []
-    ends = list(range(steps_per_call, steps + 1, steps_per_call))
+    checkpoints = Checkpoints(run.path / "checkpoints" / name, keep=1)
+    restored = checkpoints.restore(jax.eval_shape(initialize, keys))
+    first, states = restored or (0, initialize(keys))
+    states = jax.tree.map(jnp.array, states)
+    result = load_results(run).get(name, Result()).until(first)
+    saved = last
     print(name)
-    with Progress(steps) as progress:
-        for end in ends:
+    with Progress(steps, first) as progress:
+        for end in range(first + steps_per_call, steps + 1, steps_per_call):
             states, norms = advance(target.data, states, jnp.arange(end - steps_per_call, end))
             points = np.asarray(sample(states))
-            counts.append([target.score(run) for run in points])
-            gradients.append([float(norm) for norm in norms])
-            progress.update(end, _means(counts[-1]))
-    return Result(
-        steps=ends,
-        modes=[[count.num_found for count in row] for row in counts],
-        good_share=[_good_shares(row) for row in counts],
-        kl=[count.kl if np.isfinite(count.kl) else None for count in counts[-1]],
-        generator_gradient=gradients,
-        seconds=time.monotonic() - start,
-    ), points
+            counts = [target.score(each) for each in points]
+            progress.update(end, _means(counts))
+            before, last = last, time.monotonic()
+            result = result.extended(end, counts, norms.tolist(), last - before)
+            if end == steps or last - saved > _SECONDS_PER_CHECKPOINT:
+                save_result(run, name, result, points)
+                checkpoints.save(end, states)
+                saved = last
+    return result
 
 
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,41 +119,8 @@ def _programs(
     return initialize, sample, advance
 
 
-def _good_shares(row: Sequence[Counts]) -> list[float]:
-    """The shares of good samples; none of images."""
-    return [count.good_share for count in row if count.good_share is not None]
-
-
 def _means(row: Sequence[Counts]) -> dict[str, float]:
     """What is shown while it trains."""
     means = {"modes": float(np.mean([count.num_found for count in row]))}
-    shares = _good_shares(row)
+    shares = [count.good_share for count in row if count.good_share is not None]
     return means | ({"good share": float(np.mean(shares))} if shares else {})
-
-
-def results_file(run: RunDirectory) -> Any:
-    """Where the results of all methods of a run lie."""
-    return run.path / "results.json"
-
-
-def load_results(run: RunDirectory) -> dict[str, Result]:
-    """Reads the results of the methods that are done; none if there is no file."""
-    path = results_file(run)
-    if not path.is_file():
-        return {}
-    return {name: Result(**values) for name, values in json.loads(path.read_text()).items()}
-
-
-def save_result(run: RunDirectory, name: str, result: Result, points: np.ndarray) -> None:
-    """Adds a method to the results of a run, and writes its samples beside them; of images the first 64 a seed."""
-    buffer = io.BytesIO()
-    np.save(buffer, points if points.ndim == 3 else points[:, :_NUM_IMAGES_KEPT])
-    write_atomically(points_file(run, name), buffer.getvalue())
-    results = {**load_results(run), name: result}
-    values = {name: dataclasses.asdict(result) for name, result in results.items()}
-    write_atomically(results_file(run), json.dumps(values, indent=1) + "\n")
-
-
-def points_file(run: RunDirectory, name: str) -> Any:
-    """Where the last samples of a method lie, `[S, N, ...]`."""
-    return run.path / "points" / f"{name}.npy"
