@@ -99,12 +99,15 @@ PROTOCOLS = {
     "stacked": Settings(
         target="stacked",
         seeds=2,
-        steps=5000,
+        steps=3000,
         steps_per_call=500,
+        batch_size=64,
         generator_sizes=(256, 256, 256),
         critic_sizes=(256, 256),
         learning_rate=1e-3,
         latent_dim=64,
+        penalty_weight=10.0,
+        zero_centered_weight=0.3,
         num_samples=26_000,
     ),
 }
