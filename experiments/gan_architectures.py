@@ -3,11 +3,15 @@
 python -m experiments.gan_architectures                                       # digits, 6 pairs, 4 losses
 python -m experiments.gan_architectures --dataset mnist --data-dir DIR --steps 5000 --run-dir runs/pairs_mnist
 
-The figure of Gulrajani et al. 2017 (Improved training of Wasserstein GANs, figure 2) on a small data set. Every cell is
-a run directory of `experiments.gan`, which `experiments.sample` and `experiments.evaluate` read.
+After figure 2 of Gulrajani et al. 2017, Improved training of Wasserstein GANs, on a small data set. There every loss
+has an optimizer and a rate of its own; here all cells share one Adam, the generator without batch norm keeps its
+numbers of channels, the pair of gated units is left out, and the deep residual pair has three further blocks after each
+that resizes instead of 101 layers. Every cell is a run directory of `experiments.gan`, which `experiments.sample` and
+`experiments.evaluate` read.
 """
 
 import dataclasses
+import json
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -18,7 +22,7 @@ import rich.console
 import rich.table
 
 from experiments import training
-from experiments.gan.build import build, build_game
+from experiments.gan.build import all_critic_steps, build, build_game
 from experiments.gan.settings import Settings as GANSettings
 from experiments.sample_metrics import Yardstick, make_yardstick, measure_samples
 from experiments.settings import (
@@ -31,6 +35,8 @@ from experiments.settings import (
     require_at_least,
 )
 from jaxgen.data.dataset import Dataset
+from jaxgen.files import write_atomically
+from jaxgen.training.checkpoint import CheckpointError
 from jaxgen.training.loop import NonFiniteError
 from jaxgen.training.platform import configure
 
@@ -45,7 +51,7 @@ _ARCHITECTURES: dict[str, dict[str, Any]] = {
     "no_norm": {"generator_norm": "none", "critic_norm": "none"},
     "mlp_generator": {"generator": "mlp", "generator_norm": "none", "hidden_sizes": (512,) * 4},
     "tanh": {"activation": "tanh"},
-    "deep_residual": {"generator": "resnet", "critic": "resnet", "plain_blocks": 3},
+    "deep_residual": {"generator": "resnet", "critic": "resnet", "num_plain_blocks": 3},
 }
 _LOSSES: dict[str, dict[str, Any]] = {
     "nonsaturating": {"loss": "nonsaturating"},
@@ -54,11 +60,11 @@ _LOSSES: dict[str, dict[str, Any]] = {
     "wasserstein_penalty": {
         "loss": "wasserstein",
         "penalty": "wgan_gp",
-        "penalty_weight": 10.0,
         "num_critic_steps": 5,
     },
 }
 _SIDE = 4
+_NUM_SHOWN = _SIDE**2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,14 +103,17 @@ class Cell(NamedTuple):
     """What became of a pair of networks under a loss.
 
     Attributes:
-        samples: uint8 images `[N, H, W, C]`; None if the training diverged.
-        coverage: share of test images with a sample among their nearest neighbours.
-        frechet: distance of features from the test images.
+        samples: uint8 images `[16, H, W, C]`; None if the training diverged.
+        coverage: share of test images with a sample among their nearest neighbours; None if it diverged.
+        frechet: distance of features from the test images; None if it diverged.
     """
 
-    samples: np.ndarray | None
-    coverage: float
-    frechet: float
+    samples: np.ndarray | None = None
+    coverage: float | None = None
+    frechet: float | None = None
+
+    def __str__(self) -> str:
+        return "diverged" if self.samples is None else f"{self.coverage:.2f} ({self.frechet:.1f})"
 
 
 def cell_settings(settings: Settings, architecture: str, loss: str) -> GANSettings:
@@ -120,7 +129,7 @@ def cell_settings(settings: Settings, architecture: str, loss: str) -> GANSettin
         data=settings.data,
         training=TrainingSettings(
             steps=settings.steps,
-            batch_size=settings.batch_size * method["num_critic_steps"],
+            batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
             ema_decay=0.99,
             seed=settings.seed,
@@ -134,23 +143,28 @@ def cell_settings(settings: Settings, architecture: str, loss: str) -> GANSettin
 
 
 def train_cell(settings: GANSettings, dataset: Dataset, yardstick: Yardstick) -> Cell:
-    """Trains a cell, or finds it trained, and measures its samples."""
+    """Trains a cell, or finds what became of it, and measures its samples."""
     from experiments.gan import pictures
 
     info = DataInfo.of(dataset)
     game = build_game(settings, info)
-    algorithm = build(settings, game)
     with training.open_experiment("gan", settings, info, free_settings=("draw_every",)) as run:
+        diverged = run.path / "diverged.txt"
+        if diverged.is_file():
+            return Cell()
         try:
-            state = training.try_to_train(algorithm, dataset, run, settings.training)
+            with errors_exit(1, CheckpointError), errors_exit(2, ValueError):
+                state = training.try_to_train(
+                    build(settings, game), dataset, run, all_critic_steps(settings)
+                )
         except NonFiniteError as error:
-            print(f"diverged: {error}")
-            return Cell(None, 0.0, float("inf"))
-        generate = pictures.make_draw(game, state)
+            write_atomically(diverged, f"{error}\n")
+            return Cell()
+        generate = pictures.make_draw(game)(state)
         _, samples = pictures.measured_samples(dataset, info, game, generate)
         record = measure_samples(run, dataset, yardstick, samples)
     values = record["metrics"]["samples"]
-    return Cell(samples, values["coverage"], values["Frechet distance of features"])
+    return Cell(samples[:_NUM_SHOWN], values["coverage"], values["Frechet distance of features"])
 
 
 def main() -> None:
@@ -165,16 +179,22 @@ def main() -> None:
             for column in settings.losses
         }
         for cell in grid.values():
-            training.check(dataset, cell.training)
+            training.check(dataset, all_critic_steps(cell))
     yardstick = make_yardstick(dataset)
     cells: dict[tuple[str, str], Cell] = {}
     for number, (names, cell) in enumerate(grid.items(), start=1):
         print(f"{number} of {len(grid)}: {names[0]}, {names[1]}", file=sys.stderr)
         cells[names] = train_cell(cell, dataset, yardstick)
+    rows = [
+        {"networks": row, "loss": column, "coverage": cell.coverage, "frechet": cell.frechet}
+        for (row, column), cell in cells.items()
+    ]
+    results = pathlib.Path(settings.run_dir) / "results.json"
+    write_atomically(results, json.dumps(rows, indent=1) + "\n")
     rich.console.Console().print(_table(settings, dataset, yardstick, cells))
     path = pathlib.Path(settings.run_dir) / "robustness.png"
     _draw(path, settings, dataset, cells)
-    print(f"figure: {path}")
+    print(f"results: {results}\nfigure: {path}")
 
 
 def _table(
@@ -193,14 +213,7 @@ def _table(
     for column in settings.losses:
         table.add_column(column.replace("_", " "), justify="right")
     for row in settings.architectures:
-        found = [cells[row, column] for column in settings.losses]
-        table.add_row(
-            row,
-            *(
-                "diverged" if cell.samples is None else f"{cell.coverage:.2f} ({cell.frechet:.1f})"
-                for cell in found
-            ),
-        )
+        table.add_row(row, *(str(cells[row, column]) for column in settings.losses))
     return table
 
 
@@ -214,11 +227,10 @@ def _draw(
     from jaxgen import plots
 
     levels = DataInfo.of(dataset).levels
-    num = _SIDE**2
-    blank = np.zeros((num, *dataset.shape), np.uint8)
+    blank = np.zeros((_NUM_SHOWN, *dataset.shape), np.uint8)
 
     def sheet(cell: Cell) -> np.ndarray:
-        x = blank if cell.samples is None else cell.samples[:num]
+        x = blank if cell.samples is None else cell.samples
         return plots.image_grid(x, levels=levels, columns=_SIDE)
 
     sheets = [

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.sample_metrics import SAMPLE_METRICS
 from jaxgen import plots
 from jaxgen.files import write_atomically
 from jaxgen.training.logging import read_metrics
@@ -82,7 +81,7 @@ def write_report(run_dir: str | pathlib.Path, *, command: str | None = None) -> 
         _header(run.path.name, config, rows),
         f"<h2>Command</h2><pre>{html.escape(command)}</pre>" if command else "",
         _numbers(_read_object(run.evaluation), rows),
-        _sample_numbers(_read_object(run.path / SAMPLE_METRICS)),
+        _sample_numbers(_read_object(run.sample_metrics)),
         _pictures(run.samples),
         _curves(rows),
         "<h2>Settings</h2>" + _settings(config),

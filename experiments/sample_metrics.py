@@ -12,16 +12,12 @@ from jaxgen.files import write_atomically
 from jaxgen.metrics.features import FeatureNet, features
 from jaxgen.training.run_directory import RunDirectory
 
-SAMPLE_METRICS = "sample_metrics.json"
-"""What `measure_samples` found, in the run's directory."""
-
-NUM_MEASURED = 2000
-"""Samples, test and train images that are compared, where there are as many."""
+_MAX_MEASURED = 2000
 
 
 def num_measured(dataset: Dataset) -> int:
-    """Number of samples to measure: as many as there are train and test images, up to `NUM_MEASURED`."""
-    return min(NUM_MEASURED, len(dataset.train), len(dataset.test))
+    """Number of samples to measure: as many as there are train and test images, up to 2,000."""
+    return min(_MAX_MEASURED, len(dataset.train), len(dataset.test))
 
 
 class Yardstick(NamedTuple):
@@ -29,10 +25,12 @@ class Yardstick(NamedTuple):
 
     Attributes:
         net: the network.
+        is_classifier: whether it has learned to tell the classes.
         note: what it is, in words.
     """
 
     net: FeatureNet
+    is_classifier: bool
     note: str
 
 
@@ -41,8 +39,10 @@ def make_yardstick(dataset: Dataset) -> Yardstick:
     try:
         net = metrics.train_features(dataset)
     except ValueError as error:
-        return Yardstick(metrics.random_features(dataset), f"untrained network, since {error}")
-    return Yardstick(net, f"classifier of test accuracy {net.test_accuracy:.3f}")
+        return Yardstick(
+            metrics.random_features(dataset), False, f"untrained network, since {error}"
+        )
+    return Yardstick(net, True, f"classifier of test accuracy {net.test_accuracy:.3f}")
 
 
 def measure_samples(
@@ -72,7 +72,7 @@ def measure_samples(
         "metrics": values,
         "data_copying": copying._asdict(),
     }
-    write_atomically(run.path / SAMPLE_METRICS, json.dumps(record, indent=2) + "\n")
+    write_atomically(run.sample_metrics, json.dumps(record, indent=2) + "\n")
     return record
 
 

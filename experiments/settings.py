@@ -106,7 +106,10 @@ def peek(name: str) -> str | None:
     """Reads one setting from the command line before the others, which may depend on it; None if it is not there."""
     kind = dataclasses.make_dataclass("_Peeked", [(name, str | None, None)])
     known: Any
-    known, _ = tyro.cli(kind, add_help=False, console_outputs=False, return_unknown_args=True)
+    try:
+        known, _ = tyro.cli(kind, add_help=False, console_outputs=False, return_unknown_args=True)
+    except SystemExit:  # A flag without a value, which `parse` will say.
+        return None
     return getattr(known, name)
 
 

@@ -97,7 +97,9 @@ def try_to_train(
     dataset: Dataset,
     run: RunDirectory,
     training: TrainingSettings,
-    **draw_options: Any,
+    *,
+    draw: Callable[[int, PyTree], np.ndarray] | None = None,
+    draw_every: int = 1000,
 ) -> PyTree:
     """`train` for those who go on after a failure.
 
@@ -115,7 +117,8 @@ def try_to_train(
         batch_size=training.batch_size,
         steps_per_call=training.steps_per_call,
         checkpoint_every=training.checkpoint_every,
-        **draw_options,
+        draw=draw,
+        draw_every=draw_every,
     )
     if not result.finished:
         print(f"stopped at step {result.step}; the same line goes on from there")

@@ -104,7 +104,7 @@ def move(z: Array, direction: Array, weights: Array) -> Array:
         weights: w, `[T]`; 0 gives z itself.
 
     Returns:
-        float32 `[T, D]`, all as long as z.
+        float32 `[T, D]`, all as long as z; 0 where the sum is 0.
 
     Source:
         Radford, Metz & Chintala 2016, "Unsupervised representation learning with deep convolutional generative

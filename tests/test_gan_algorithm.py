@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 from jaxgen.data.dataset import ArraySplit
 from jaxgen.gan import (
@@ -100,6 +101,11 @@ def conditional() -> Play:
     return Play(algorithm, state)
 
 
+def latents(key, num):
+    """Of a step, from a key for each example."""
+    return jax.vmap(lambda key: jax.random.normal(key, (D,)))(jax.random.split(key, num))
+
+
 WGAN_GP = Rules(penalty=penalties.gradient_penalty, penalty_weight=WEIGHT)
 
 
@@ -131,7 +137,7 @@ def test_a_step_equals_a_hand_written_one():
 
     def generated(params, key):
         variables = {"params": params, "batch_stats": start.generator.batch_stats}
-        z = jax.random.normal(key, (B // 2, D))
+        z = latents(key, B // 2)
         return game.generator.apply(variables, z, train=True, mutable=["batch_stats"])
 
     def judge(params, x):
@@ -302,7 +308,7 @@ def test_a_critic_with_batch_norm_judges_reals_and_fakes_as_one_batch():
     algorithm, start = play(game)
     state, metrics = algorithm.step(start, VECTORS, KEY)
     key = jax.random.split(jax.random.split(KEY)[0], 1)[0]
-    z = jax.random.normal(jax.random.split(key, 3)[0], (B, D))
+    z = latents(jax.random.split(key, 3)[0], B)
     fake = game.generator.apply({"params": start.generator.params}, z, train=True)
     both = np.concatenate([VECTORS["x"], fake])
     features = both @ np.asarray(start.critic.params["Dense_0"]["kernel"])
@@ -371,7 +377,7 @@ def test_weights_are_clipped_after_the_step():
     state, metrics = algorithm.step(start, VECTORS, KEY)
     for w in jax.tree.leaves(state.critic.params):
         assert np.all(np.abs(w) <= np.float32(bound))
-    z = jax.random.normal(jax.random.split(jax.random.split(KEY)[1])[0], (B, D))
+    z = latents(jax.random.split(jax.random.split(KEY)[1])[0], B)
     fake = game.generator.apply({"params": start.generator.params}, z, train=True)
     logits = game.critic.apply({"params": state.critic.params}, fake, train=True)
     np.testing.assert_allclose(metrics["generator_loss"], -np.mean(logits), rtol=1e-4, atol=1e-7)
@@ -486,6 +492,18 @@ def test_statistics_of_samples_are_those_of_the_averaged_weights():
 # --- Samples and evaluation ---
 
 
+def test_truncated_latents_have_statistics_of_their_own():
+    """Of a layer without bias the variances fall with that of the latents: at 0.5 to 0.0806."""
+    game = vector_game("batch")
+    _, start = play(game)
+    whole, truncated = (
+        standing_variables(game, start, threshold=threshold)["batch_stats"]["BatchNorm_0"]
+        for threshold in (None, 0.5)
+    )
+    ratio = np.mean(np.asarray(truncated["var"]) / np.asarray(whole["var"]))
+    np.testing.assert_allclose(ratio, stats.truncnorm(-0.5, 0.5).var(), rtol=0.1)
+
+
 def test_samples_are_pixels_of_the_label_asked_for():
     algorithm, state = conditional()
     label = jnp.arange(9) % NUM_CLASSES
@@ -587,15 +605,23 @@ def test_a_generator_finds_where_the_data_are():
 
 
 EVERYTHING = Rules(penalties.gradient_penalty, WEIGHT, instance_noise=0.1)
+DEVICE_GAMES = {
+    "batch norm": functools.partial(
+        alternating_algorithm, image_game(norm="batch"), num_critic_steps=2
+    ),
+    "penalty and noise": functools.partial(
+        alternating_algorithm, image_game()._replace(rules=EVERYTHING), num_critic_steps=2
+    ),
+    "spectral norm at once": functools.partial(simultaneous_algorithm, image_game(spectral=True)),
+}
 
 
 @pytest.mark.parametrize("num_devices", [2, 4, 8])
-@pytest.mark.parametrize(("norm", "rules"), [("batch", Rules()), ("none", EVERYTHING)])
-def test_any_number_of_devices_takes_the_step_of_one(num_devices, norm, rules):
+@pytest.mark.parametrize("name", DEVICE_GAMES)
+def test_any_number_of_devices_takes_the_step_of_one(num_devices, name):
     """Latents, noise, penalty and labels are those of the example: two steps agree within 1e-3, relative, and 1e-5."""
-    game = image_game(norm=norm)._replace(rules=rules)
     # Adam would make steps of the signs of gradients that are rounding errors.
-    algorithm = alternating_algorithm(game, SGD, SGD, num_critic_steps=2)
+    algorithm = DEVICE_GAMES[name](SGD, SGD)
     start = jax.jit(algorithm.init)(jax.random.key(0), IMAGES)
     one, one_metrics = two_steps(algorithm.step)(start, IMAGES, jax.random.key(4))
     batch = {name: x.reshape(num_devices, -1, *x.shape[1:]) for name, x in IMAGES.items()}
@@ -639,8 +665,7 @@ def test_batch_norm_is_over_the_examples_of_all_devices():
     critic_key, generator_key = jax.random.split(keys[0])
     critic_key = jax.random.split(jax.random.split(critic_key, 1)[0], 3)[0]
     z_critic, z_generator = (
-        jax.random.normal(key, (len(VECTORS["x"]), D))
-        for key in (critic_key, jax.random.split(generator_key)[0])
+        latents(key, len(VECTORS["x"])) for key in (critic_key, jax.random.split(generator_key)[0])
     )
     features = z_generator @ start.generator.params["Dense_0"]["kernel"]
     fake, _ = game.generator.apply(
@@ -716,6 +741,12 @@ def test_a_metric_that_is_not_finite_stops_training(tmp_path):
 def test_rules_out_of_range_are_refused(make, rules, message):
     with pytest.raises(ValueError, match=message):
         make(vector_game(rules=rules), ADAM, ADAM)
+
+
+def test_players_with_and_without_labels_are_refused():
+    game = image_game()
+    with pytest.raises(ValueError, match="generator and critic must have the same"):
+        alternating_algorithm(game._replace(critic=DCGANCritic(width=4)), ADAM, ADAM)
 
 
 def test_other_settings_out_of_range_are_refused():

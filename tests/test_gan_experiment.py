@@ -1,8 +1,8 @@
 """The GAN's command line from end to end, and which settings it refuses together."""
 
-import dataclasses
 import json
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -10,11 +10,14 @@ import pytest
 from experiments import evaluate, sample
 from experiments.gan import __main__ as gan
 from experiments.gan import pictures
-from experiments.gan.settings import Settings, check_combination
+from experiments.gan.build import all_critic_steps, build_game, describe
+from experiments.gan.settings import Settings
+from experiments.sample_metrics import Yardstick, make_yardstick
 from experiments.settings import DataInfo, TrainingSettings
 from jaxgen import metrics
 from jaxgen.data import load
 from jaxgen.metrics.features import predict
+from jaxgen.training.run_directory import RunDirectory
 
 SMALL = [
     *("--steps", "4", "--steps-per-call", "2", "--batch-size", "16", "--draw-every", "2"),
@@ -110,7 +113,7 @@ def test_run_is_complete_and_other_programs_read_it(call, tmp_path):
             "resnet",
             "--critic",
             "resnet",
-            "--plain-blocks",
+            "--num-plain-blocks",
             "1",
             "--loss",
             "hinge",
@@ -126,17 +129,18 @@ def test_run_is_complete_and_other_programs_read_it(call, tmp_path):
 def test_every_rule_trains(call, tmp_path, options):
     code, _, errors = call(gan, "--run-dir", tmp_path / "run", *SMALL, *options)
     assert code == 0, errors
-    # Without labels, latents are added: from classes to classes that the classifier sees.
-    assert {path.stem for path in (tmp_path / "run/samples").glob("*.png")} >= PICTURES
+    assert {path.stem for path in (tmp_path / "run/samples").glob("*.png")} - {
+        "arithmetic"
+    } == PICTURES
 
 
-def test_latents_are_added_for_the_classes_that_samples_show():
-    """Pairs of classes with three exemplars or more; without a classifier, dark and bright."""
+def test_latents_are_added_for_the_concepts_that_samples_show(tmp_path):
+    """Pairs of classes with three exemplars or more; where no classifier was trained, dark and bright."""
     digits = load("digits")
-    net = metrics.train_features(digits)
+    info, yardstick = DataInfo.of(digits), make_yardstick(digits)
     x = digits.test.gather(np.arange(60))["x"]
-    label = predict(net, x)
-    pairs = pictures._concept_pairs(DataInfo.of(digits), net, x)
+    label = predict(yardstick.net, x)
+    pairs = pictures._concept_pairs(info, yardstick, x)
     counts = np.bincount(label, minlength=10)
     names = [name for pair in pairs for name, _ in pair]
     known = [str(digit) for digit in range(10) if counts[digit] >= 3]
@@ -144,20 +148,47 @@ def test_latents_are_added_for_the_classes_that_samples_show():
     for pair in pairs:
         for name, shows in pair:
             np.testing.assert_array_equal(shows, label == int(name))
-    unlabelled = dataclasses.replace(DataInfo.of(digits), class_names=None)
-    module = dataclasses.replace(net.module, num_classes=None)
-    ((dark, is_dark), (bright, is_bright)), *more = pictures._concept_pairs(
-        unlabelled, net._replace(module=module), x
-    )
+    random = Yardstick(metrics.random_features(digits), False, "random")
+    ((dark, is_dark), (bright, is_bright)), *more = pictures._concept_pairs(info, random, x)
     assert (dark, bright, more) == ("dark", "bright", [])
     np.testing.assert_array_equal(is_dark, ~is_bright)
     assert x[is_bright].mean() > x[is_dark].mean()
+
+    drawn = []
+
+    def generate(z, label):
+        drawn.append(np.asarray(z))
+        return np.repeat(x[:1], len(z), axis=0)
+
+    z = jax.random.normal(jax.random.key(0), (60, 5))
+    run = RunDirectory(tmp_path)
+    pictures._draw_arithmetic(run, info, yardstick, generate, z, x)
+    assert (run.samples / "arithmetic.png").is_file()
+    (rows,) = drawn
+    assert rows.shape == (8 * min(len(pairs), 5), 5)
+    (_, had), (_, has) = pairs[0]
+    np.testing.assert_allclose(rows[0], z[had][0], rtol=1e-6)
+    end = z[had][0] + np.mean(z[has], axis=0) - np.mean(z[had], axis=0)
+    end *= np.linalg.norm(z[had][0]) / np.linalg.norm(end)
+    np.testing.assert_allclose(rows[7], end, rtol=1e-4, atol=1e-5)
+
+
+def test_a_game_is_described_and_a_penalty_has_its_usual_weight():
+    info = DataInfo.of(load("digits"))
+    for penalty, weight in (("wgan_gp", 10.0), ("dragan", 10.0), ("r1", 0.3), ("none", 0.0)):
+        settings = Settings(loss="hinge", penalty=penalty, num_critic_steps=3)
+        game = build_game(settings, info)
+        assert game.rules.penalty_weight == weight
+        line = describe(settings, game)
+        assert line.startswith("hinge loss, ") and "3 of the critic" in line
+        assert (f"penalty {penalty} of weight {weight:g}" in line) == (penalty != "none")
+    assert build_game(Settings(penalty_weight=2.0), info).rules.penalty_weight == 2.0
 
 
 REFUSED = {
     "wasserstein needs a critic of bounded slope": {"loss": "wasserstein", "penalty": "none"},
     "this loss does not ask for that": {"weight_clip": 0.01, "penalty": "none"},
-    "the penalty bounds the slope already": {
+    "penalty or the spectral norm bounds the slope": {
         "loss": "wasserstein",
         "weight_clip": 0.01,
         "penalty": "wgan_gp",
@@ -165,10 +196,24 @@ REFUSED = {
     "do not exist under batch norm": {"penalty": "r1", "critic_norm": "batch"},
     "there is no penalty to take": {"penalty_interval": 2, "penalty": "none"},
     "only dcgan has a choice": {"activation": "tanh", "generator": "mlp", "critic": "resnet"},
-    "only resnet has blocks": {"plain_blocks": 1},
-    "plain_blocks: -1": {"plain_blocks": -1},
+    "only resnet has blocks": {"num_plain_blocks": 1},
+    "num_plain_blocks: -1": {"num_plain_blocks": -1},
     "one step of each": {"updates": "simultaneous", "num_critic_steps": 2},
-    "must divide batch_size": {"num_critic_steps": 5},
+    "spectral norm bounds the slope already": {
+        "loss": "wasserstein",
+        "weight_clip": 0.01,
+        "penalty": "none",
+        "spectral": True,
+    },
+    "its slope has no bound": {
+        "loss": "wasserstein",
+        "penalty": "none",
+        "spectral": True,
+        "critic_norm": "layer",
+    },
+    "there is no penalty to weigh": {"penalty": "none", "penalty_weight": 1.0},
+    "penalty_weight: 0": {"penalty_weight": 0.0},
+    "instance_noise_steps: 0": {"instance_noise_steps": 0},
     "instance_noise: -1": {"instance_noise": -1.0},
     "critic_learning_rate: 0": {"critic_learning_rate": 0.0},
     "beta1: 1": {"beta1": 1.0},
@@ -191,6 +236,8 @@ def test_labels_are_asked_of_data_that_have_them(call, tmp_path):
     assert "this data set has no labels" in errors
 
 
-def test_batches_are_shared_out_among_critic_steps():
-    settings = Settings(training=TrainingSettings(batch_size=320), num_critic_steps=5)
-    check_combination(settings)
+def test_a_batch_is_that_of_a_critic_step():
+    settings = Settings(training=TrainingSettings(batch_size=64), num_critic_steps=5)
+    assert all_critic_steps(settings).batch_size == 320
+    with pytest.raises(ValueError, match="batch_size: 12 does not divide by the 8 devices"):
+        all_critic_steps(Settings(training=TrainingSettings(batch_size=12), num_critic_steps=2))

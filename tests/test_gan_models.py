@@ -262,11 +262,11 @@ def test_plain_blocks_add_a_residual_each():
     for short, deep, argument, num_blocks in (
         (
             ResNetGenerator((8, 8, 1), width=2),
-            ResNetGenerator((8, 8, 1), width=2, plain_blocks=2),
+            ResNetGenerator((8, 8, 1), width=2, num_plain_blocks=2),
             z,
             4,
         ),
-        (ResNetCritic(width=2), ResNetCritic(width=2, plain_blocks=2), x, 4),
+        (ResNetCritic(width=2), ResNetCritic(width=2, num_plain_blocks=2), x, 4),
     ):
         variables = init(deep, argument)
         params = variables["params"]

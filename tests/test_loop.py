@@ -235,6 +235,12 @@ def test_bad_settings_fail_before_anything_is_traced(tmp_path, settings, message
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_fewer_steps_than_done_are_refused(trained):
+    path, result, _ = trained
+    with pytest.raises(ValueError, match=rf"steps: 1, but this run has done {result.step}"):
+        train(path, steps=1)
+
+
 def test_checkpoint_of_another_model_is_refused(trained):
     other = tiny.make_algorithm()
 

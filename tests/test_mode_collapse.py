@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import sys
 from typing import get_args
 
@@ -15,6 +16,7 @@ from scipy import special
 from experiments.mode_collapse import __main__ as mode_collapse
 from experiments.mode_collapse import methods, pictures, results, runs, targets
 from experiments.mode_collapse.settings import PROTOCOLS, Method, Settings
+from experiments.settings import DataSettings
 from experiments.training import EVALUATION_SEED
 from jaxgen.data import load, toy
 from jaxgen.gan.objectives import minimax, nonsaturating
@@ -27,12 +29,16 @@ METHODS = get_args(Method)
 STACKED = ["--target", "stacked", "--methods", "nonsaturating", "--num-samples", "40"]
 
 
+def make(method, settings, target):
+    return methods.build(methods.rows(settings)[method], settings, target)
+
+
 @pytest.fixture
 def call(monkeypatch, capfd, tmp_path):
     """Calls the script on a directory of its own and returns its exit code, output and errors."""
 
     def run(*args: object) -> tuple[int, str, str]:
-        tiny = ["--seeds", "2", "--steps", "4", "--steps-per-call", "2", "--batch-size", "4"]
+        tiny = ["--num-seeds", "2", "--steps", "4", "--steps-per-call", "2", "--batch-size", "4"]
         tiny += ["--generator-sizes", "8", "--critic-sizes", "8", "--num-samples", "50"]
         line = ["mode_collapse", "--run-dir", str(tmp_path / "run"), *tiny, *map(str, args)]
         monkeypatch.setattr(mode_collapse, "configure", lambda: None)
@@ -58,7 +64,7 @@ def test_a_run_from_end_to_end(call, tmp_path, monkeypatch):
         assert result["steps"] == [2, 4]
         for name in ("modes", "good_share", "kl", "generator_gradient"):
             assert np.shape(result[name]) == (2, 2)
-    assert np.load(run / "points" / "minimax.npy").shape == (2, 50, 2)
+    assert np.load(run / "final_samples" / "minimax.npy").shape == (2, 50, 2)
     pictures = {path.name for path in (run / "samples").iterdir()}
     assert pictures == {"samples.png", "modes.png", "gradients.png"}
     for name in pictures:
@@ -77,12 +83,12 @@ def test_a_run_from_end_to_end(call, tmp_path, monkeypatch):
 def test_a_seed_trains_as_alone_step_by_step(tmp_path):
     """Seeds do not meet, and step t has the key fold_in(seed, t + 1), whatever the dispatches."""
     settings = Settings(**TINY)
-    algorithm = methods.build("nonsaturating", settings, targets.mixture("ring"))
+    algorithm = make("nonsaturating", settings, targets.mixture("ring"))
     mixture = targets.mixture("ring")
     sizes = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "num_samples": 20}
     run = RunDirectory(tmp_path)
     result = runs.train(algorithm, mixture, run, name="two", seeds=[3, 7], **sizes)
-    points = np.load(results.points_file(run, "two"))
+    points = np.load(results.samples_file(run, "two"))
     key = jax.random.key(7)
     state = algorithm.init(jax.random.fold_in(key, 0), {"x": jnp.zeros((1, 2))})
     step, norms = jax.jit(algorithm.step), []
@@ -112,26 +118,32 @@ def test_an_interrupted_method_goes_on_with_the_same_bits(call, tmp_path, monkey
     monkeypatch.setattr(runs.Progress, "update", interrupt)
     code, _, errors = call(*line)
     assert code == 130 and "goes on" in errors
-    kept = results.load_results(RunDirectory(tmp_path / "run"))["hinge"]
+    stopped = RunDirectory(tmp_path / "run")
+    kept = results.load_results(stopped)["hinge"]
     assert kept.step == 4 and len(kept.modes) == 2
+    # As after a kill between the result and its checkpoint: what the checkpoint lacks is done again.
+    counts = [targets.Counts(0, 0.0, math.nan)] * 2
+    ahead = kept.extended(6, counts, [math.nan, 1.0], 1.0)
+    assert (ahead.kl[-1], ahead.generator_gradient[-1]) == ([None, None], [None, 1.0])
+    results.save_result(stopped, "hinge", ahead, np.zeros((2, 50, 2)))
     monkeypatch.setattr(runs.Progress, "update", update)
     code, out, errors = call(*line)
     assert code == 0 and "step 8/8" in out, errors
     both = [RunDirectory(tmp_path / name) for name in ("whole", "run")]
     whole, resumed = (results.load_results(run)["hinge"] for run in both)
     assert dataclasses.replace(whole, seconds=0.0) == dataclasses.replace(resumed, seconds=0.0)
-    np.testing.assert_array_equal(*(np.load(results.points_file(run, "hinge")) for run in both))
+    np.testing.assert_array_equal(*(np.load(results.samples_file(run, "hinge")) for run in both))
 
 
 def test_one_by_one_is_the_other_way_to_map_seeds(tmp_path):
     settings = Settings(**TINY)
     mixture = targets.mixture("grid")
-    algorithm = methods.build("wasserstein_penalty", settings, mixture)
+    algorithm = make("wasserstein_penalty", settings, mixture)
     sizes = {"steps": 4, "steps_per_call": 2, "batch_size": 8, "num_samples": 20}
     run = RunDirectory(tmp_path)
     for name, way in (("at once", {}), ("one by one", {"map_seeds": runs.one_by_one})):
         runs.train(algorithm, mixture, run, name=name, seeds=[0, 1], **sizes, **way)
-    both = [np.load(results.points_file(run, name)) for name in results.load_results(run)]
+    both = [np.load(results.samples_file(run, name)) for name in results.load_results(run)]
     np.testing.assert_allclose(*both, rtol=1e-3, atol=1e-4)
     assert not np.allclose(both[0][0], both[0][1])
 
@@ -139,11 +151,11 @@ def test_one_by_one_is_the_other_way_to_map_seeds(tmp_path):
 def test_samples_come_in_blocks_that_differ(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "_BLOCK_SIZE", 8)
     mixture = targets.mixture("ring")
-    algorithm = methods.build("hinge", Settings(**TINY), mixture)
+    algorithm = make("hinge", Settings(**TINY), mixture)
     sizes = {"steps": 2, "steps_per_call": 2, "batch_size": 4, "num_samples": 20, "name": "blocks"}
     run = RunDirectory(tmp_path)
     runs.train(algorithm, mixture, run, seeds=[0], **sizes)
-    (points,) = np.load(results.points_file(run, "blocks"))
+    (points,) = np.load(results.samples_file(run, "blocks"))
     assert points.shape == (20, 2) and len(np.unique(points, axis=0)) == 20
 
 
@@ -180,7 +192,9 @@ def test_unlabelled_images_cannot_be_stacked(call, tmp_path):
     assert code == 2 and "has no labels" in errors
 
 
-@pytest.mark.parametrize("options", [(), ("--model", "dcgan", "--width", "2")], ids=str)
+@pytest.mark.parametrize(
+    "options", [("--num-samples", "8"), ("--model", "dcgan", "--width", "2")], ids=str
+)
 def test_stacked_images_from_end_to_end(call, tmp_path, options):
     run = tmp_path / "run"
     code, out, errors = call(*STACKED, *options)
@@ -188,7 +202,8 @@ def test_stacked_images_from_end_to_end(call, tmp_path, options):
     assert "1000 modes and a KL" in out and "modes of 1000" in out and "good" not in out
     result = json.loads((run / "results.json").read_text())["nonsaturating"]
     assert result["good_share"] == [[], []] and np.shape(result["modes"]) == (2, 2)
-    assert np.load(run / "points" / "nonsaturating.npy").shape == (2, 40, 8, 8, 3)
+    num = 8 if "8" in options else 40
+    assert np.load(run / "final_samples" / "nonsaturating.npy").shape == (2, num, 8, 8, 3)
     with PIL.Image.open(run / "samples" / "samples.png") as picture:
         assert picture.size[0] > picture.size[1] > 100
 
@@ -198,8 +213,16 @@ def test_a_protocol_is_the_default_of_its_target(call):
         assert protocol.target == name
     code, out, _ = call("--target", "grid", "--help")
     assert code == 0 and "(default: 20000)" in out and "(default: grid)" in out
-    code, _, errors = call("--target", "gird")
-    assert code == 2 and "gird" in errors
+    for bad in (("--target", "gird"), ("--target",)):
+        code, _, errors = call(*bad)
+        assert code == 2 and "target" in errors
+    ring, grid, stacked = PROTOCOLS.values()
+    # Of PacGAN: batches, latents, numbers of samples.
+    assert (ring.batch_size, ring.latent_dim, ring.num_samples) == (100, 2, 2500)
+    assert dataclasses.replace(ring, target="grid", steps=20_000, steps_per_call=1000) == grid
+    assert (ring.generator_sizes, ring.critic_sizes) == ((128,) * 4, (128,) * 2)
+    assert (ring.beta1, ring.beta2, ring.penalty_weight, ring.steps) == (0.5, 0.99, 1.0, 3000)
+    assert (stacked.num_samples, stacked.penalty_weight) == (26_000, 10.0)
 
 
 def test_the_mixtures_are_those_of_the_toy_densities():
@@ -212,8 +235,8 @@ def test_the_mixtures_are_those_of_the_toy_densities():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_steps(method):
     settings = Settings(**TINY, weight_clip=0.05)
-    algorithm = methods.build(method, settings, targets.mixture("ring"))
-    num_critic_steps = methods.critic_steps(method, settings)
+    algorithm = make(method, settings, targets.mixture("ring"))
+    num_critic_steps = methods.rows(settings)[method].num_critic_steps
     assert num_critic_steps == (2 if "wasserstein" in method else 1)
     batch = {"x": jnp.ones((4 * num_critic_steps, 2))}
     start = algorithm.init(jax.random.key(0), batch)
@@ -239,8 +262,10 @@ def test_gradients_in_the_logit():
     sizes = pictures.logit_gradients(logits)
     np.testing.assert_allclose(sizes["minimax"], special.expit(logits), rtol=1e-5)
     np.testing.assert_allclose(sizes["nonsaturating"], special.expit(-logits), rtol=1e-5)
-    assert methods.OBJECTIVES["minimax"] is minimax
-    assert methods.OBJECTIVES["nonsaturating"] is nonsaturating
+    rows = methods.rows(Settings())
+    assert rows["minimax"].objective is minimax
+    assert rows["nonsaturating"].objective is nonsaturating
+    assert tuple(rows) == METHODS
 
 
 def test_a_diverged_seed_counts_as_no_mode_and_is_drawn(tmp_path):
@@ -263,13 +288,14 @@ def test_a_diverged_seed_counts_as_no_mode_and_is_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"seeds": 0}, "seeds: 0, expected at least 1"),
+        ({"num_seeds": 0}, "num_seeds: 0, expected at least 1"),
         ({"steps": 250}, "steps_per_call: 100, expected a divisor of the steps"),
         ({"methods": ("hinge", "hinge")}, "methods: hinge, hinge, expected one or more"),
         ({"methods": ()}, "methods: none"),
         ({"seed": 2**32}, "seed: 4294967296"),
         ({"learning_rate": 0.0}, "learning_rate: 0.0"),
-        ({"penalty_weight": -1.0}, "penalty_weight: -1.0"),
+        ({"penalty_weight": 0.0}, "penalty_weight: 0.0"),
+        ({"data": DataSettings("mnist")}, "dataset: mnist, expected none; only --target stacked"),
         ({"beta1": 1.0}, "beta1: 1.0"),
         ({"beta2": -0.1}, "beta2: -0.1"),
         ({"critic_sizes": ()}, "critic_sizes: ()"),

@@ -11,7 +11,7 @@ import pytest
 from references import exponential_moving_average, least_squares_momentum_descent
 
 from jaxgen.training.state import create_train_state
-from jaxgen.training.step import gradient_step, own_rows, shared_key
+from jaxgen.training.step import gradient_step, own_keys, shared_key
 
 RATE, MOMENTUM, B, D = 0.1, 0.9, 16, 3
 OPTIMIZER = optax.sgd(RATE, momentum=MOMENTUM)
@@ -110,18 +110,15 @@ def test_devices_take_the_step_of_the_whole_batch(transform):
 
 
 @pytest.mark.parametrize("num_devices", [1, 2, 8])
-def test_draws_do_not_depend_on_the_number_of_devices(num_devices):
-    """Under keys that differ, the rows of all devices together are one draw from the key of the first."""
+def test_keys_of_examples_do_not_depend_on_the_number_of_devices(num_devices):
+    """Where devices have keys that differ, the examples of all together have those of the first alone."""
     keys = jax.random.split(jax.random.key(3), 8)
 
-    def draw(key):
+    def examples(key):
         shared = shared_key(key, "devices")
-        return own_rows(
-            lambda num: jax.random.normal(shared, (num, 3)), 16 // num_devices, "devices"
-        )
+        return jax.random.key_data(own_keys(shared, 16 // num_devices, "devices"))
 
-    rows = jax.vmap(draw, axis_name="devices")(keys[:num_devices])
-    whole = jax.random.normal(keys[0], (16, 3))
-    np.testing.assert_array_equal(rows.reshape(16, 3), whole)
-    alone = own_rows(lambda num: jax.random.normal(shared_key(keys[0], None), (num, 3)), 16, None)
-    np.testing.assert_array_equal(alone, whole)
+    found = jax.vmap(examples, axis_name="devices")(keys[:num_devices])
+    alone = jax.random.key_data(own_keys(shared_key(keys[0], None), 16, None))
+    np.testing.assert_array_equal(found.reshape(alone.shape), alone)
+    assert len(np.unique(alone, axis=0)) == 16

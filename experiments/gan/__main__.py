@@ -2,7 +2,7 @@
 
 python -m experiments.gan                                                        # digits, no download
 python -m experiments.gan --loss hinge --spectral --penalty none --run-dir runs/sngan
-python -m experiments.gan --loss wasserstein --penalty wgan_gp --penalty-weight 10 --num-critic-steps 5 --batch-size 320
+python -m experiments.gan --loss wasserstein --penalty wgan_gp --num-critic-steps 5 --run-dir runs/wgan_gp
 """
 
 import shlex
@@ -12,7 +12,7 @@ import jax
 import rich.console
 
 from experiments import training
-from experiments.gan.build import build, build_game
+from experiments.gan.build import all_critic_steps, build, build_game, describe
 from experiments.gan.settings import Settings
 from experiments.settings import DataInfo, errors_exit, parse
 from jaxgen.training.platform import configure
@@ -27,23 +27,26 @@ def main() -> None:
         info = DataInfo.of(dataset)
         game = build_game(settings, info)
         algorithm = build(settings, game)
-        training.check(dataset, settings.training)
+        loop = all_critic_steps(settings)
+        training.check(dataset, loop)
     with training.open_experiment("gan", settings, info, free_settings=("draw_every",)) as run:
         from experiments.gan import pictures
         from experiments.report import write_report
 
-        film = pictures.film(run, game, info)
+        print(describe(settings, game))
+        generate = pictures.make_draw(game)
+        film = pictures.film(run, game, info, generate)
         state = training.train(
             algorithm,
             dataset,
             run,
-            settings.training,
+            loop,
             draw=film,
             draw_every=settings.draw_every,
         )
         training.measure(algorithm, state, dataset, run, step=settings.training.steps)
         if jax.process_index() == 0:
-            rich.console.Console().print(pictures.draw(run, dataset, info, game, state))
+            rich.console.Console().print(pictures.draw(run, dataset, info, game, state, generate))
             command = shlex.join(["python", "-m", "experiments.gan", *sys.argv[1:]])
             print(f"report: {write_report(run.path, command=command)}")
 

@@ -1,5 +1,6 @@
 """Builds the networks, the game and the algorithm that the settings of a GAN run name."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -8,11 +9,12 @@ import jax.numpy as jnp
 import optax
 
 from experiments.gan.settings import Settings
-from experiments.settings import DataInfo
+from experiments.settings import DataInfo, TrainingSettings
 from jaxgen import gan
+from jaxgen.training.parallel import check_divides
 from jaxgen.types import Algorithm
 
-_PENALTIES: dict[str, gan.updates.Penalty] = {
+PENALTIES: dict[str, gan.updates.Penalty] = {
     "wgan_gp": gan.penalties.gradient_penalty,
     "dragan": lambda key, critic, real, fake: gan.penalties.dragan(key, critic, real),
     "r1": lambda key, critic, real, fake: gan.penalties.zero_centered(critic, real),
@@ -21,7 +23,7 @@ _PENALTIES: dict[str, gan.updates.Penalty] = {
         gan.penalties.zero_centered(critic, real) + gan.penalties.zero_centered(critic, fake)
     ),
 }
-_OBJECTIVES = {
+OBJECTIVES = {
     "minimax": gan.objectives.minimax,
     "nonsaturating": gan.objectives.nonsaturating,
     "least_squares": gan.objectives.least_squares,
@@ -62,11 +64,10 @@ def build_game(settings: Settings, info: DataInfo) -> gan.Game:
         spectral=settings.spectral,
         **_options(settings.critic, settings),
     )
-    noise = optax.linear_schedule(settings.instance_noise, 0.0, settings.training.steps)
-    has_penalty = settings.penalty != "none"
+    noise = optax.linear_schedule(settings.instance_noise, 0.0, settings.instance_noise_steps)
     rules = gan.Rules(
-        penalty=_PENALTIES[settings.penalty] if has_penalty else None,
-        penalty_weight=settings.penalty_weight if has_penalty else 0.0,
+        penalty=PENALTIES.get(settings.penalty),
+        penalty_weight=_penalty_weight(settings),
         penalty_interval=settings.penalty_interval,
         weight_clip=settings.weight_clip or None,
         instance_noise=noise if settings.instance_noise else 0.0,
@@ -74,7 +75,7 @@ def build_game(settings: Settings, info: DataInfo) -> gan.Game:
     return gan.Game(
         generator,
         critic,
-        _OBJECTIVES[settings.loss],
+        OBJECTIVES[settings.loss],
         rules,
         latent_dim=settings.latent_dim,
         levels=info.levels,
@@ -82,14 +83,50 @@ def build_game(settings: Settings, info: DataInfo) -> gan.Game:
     )
 
 
+def _penalty_weight(settings: Settings) -> float:
+    if settings.penalty == "none":
+        return 0.0
+    if settings.penalty_weight is not None:
+        return settings.penalty_weight
+    return 10.0 if settings.penalty in ("wgan_gp", "dragan") else 0.3
+
+
 def _options(network: str, settings: Settings) -> dict[str, Any]:
     """The attributes that only this architecture has."""
     if network == "mlp":
         return {"hidden_sizes": settings.hidden_sizes}
     if network == "resnet":
-        return {"width": settings.width, "plain_blocks": settings.plain_blocks}
+        return {"width": settings.width, "num_plain_blocks": settings.num_plain_blocks}
     tanh = {"activation": jnp.tanh} if settings.activation == "tanh" else {}
     return {"width": settings.width, **tanh}
+
+
+def describe(settings: Settings, game: gan.Game) -> str:
+    """Says in a line which game is played."""
+    rules, penalty = game.rules, "no penalty"
+    if rules.penalty is not None:
+        penalty = f"penalty {settings.penalty} of weight {rules.penalty_weight:g}"
+    parts = [
+        f"{settings.loss} loss",
+        penalty,
+        *(["spectral norm"] if settings.spectral else []),
+        *([f"weights within {rules.weight_clip:g}"] if rules.weight_clip else []),
+        f"{settings.updates} updates, {settings.num_critic_steps} of the critic",
+        f"generator {settings.generator} ({settings.generator_norm} norm)",
+        f"critic {settings.critic} ({settings.critic_norm} norm)",
+    ]
+    return ", ".join(parts)
+
+
+def all_critic_steps(settings: Settings) -> TrainingSettings:
+    """The settings of the loop, whose batches hold the examples of all critic steps of an iteration.
+
+    Raises:
+        ValueError: if the batch of a critic step does not divide by the devices.
+    """
+    training = settings.training
+    check_divides(training.batch_size)
+    return dataclasses.replace(training, batch_size=training.batch_size * settings.num_critic_steps)
 
 
 def build(settings: Settings, game: gan.Game) -> Algorithm:

@@ -1,5 +1,6 @@
 """The pictures of a GAN run: samples, the film of their growth, curves, neighbours, walks and sums of latents."""
 
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import PIL.Image
 import rich.table
 
 from experiments.sample_metrics import (
+    Yardstick,
     make_yardstick,
     measure_samples,
     num_measured,
@@ -19,7 +21,7 @@ from experiments.sample_metrics import (
 from experiments.settings import DataInfo
 from jaxgen import gan, latents, metrics, plots
 from jaxgen.data.dataset import Dataset
-from jaxgen.metrics.features import FeatureNet, predict
+from jaxgen.metrics.features import predict
 from jaxgen.pixels import from_model_range
 from jaxgen.training.logging import read_metrics
 from jaxgen.training.run_directory import RunDirectory
@@ -37,29 +39,46 @@ _THRESHOLDS = (0.25, 0.5, 1.0, 2.0)
 Draw = Callable[[Array, Array | None], np.ndarray]
 """``(z [B, D], label or None) -> uint8 images``."""
 
+MakeDraw = Callable[[gan.GanState], Draw]
+"""``state -> Draw`` with the averaged generator and batch statistics of its own."""
 
-def make_draw(game: gan.Game, state: gan.GanState) -> Draw:
-    """Binds the averaged generator, with statistics of its own, to a state."""
-    variables = jax.jit(lambda state: gan.algorithm.standing_variables(game, state))(state)
-    apply: Any = game.generator.apply
+
+def make_draw(game: gan.Game, *, threshold: float | None = None) -> MakeDraw:
+    """Compiles, once for all states, how a game's generator draws images.
+
+    Args:
+        game: whose generator it is.
+        threshold: of the latents that will be drawn; None for normal ones.
+
+    Returns:
+        What makes a `Draw` of a state.
+    """
     assert game.levels is not None
     levels = game.levels
+    apply: Any = game.generator.apply
+    standing = jax.jit(
+        functools.partial(gan.algorithm.standing_variables, game, threshold=threshold)
+    )
 
     @jax.jit
     def generate(variables: Any, z: Array, label: Array | None) -> Array:
         return from_model_range(apply(variables, z, label, train=False), levels)
 
-    return lambda z, label: np.asarray(generate(variables, z, label))
+    def of_state(state: gan.GanState) -> Draw:
+        variables = standing(state)
+        return lambda z, label: np.asarray(generate(variables, z, label))
+
+    return of_state
 
 
 def film(
-    run: RunDirectory, game: gan.Game, info: DataInfo
+    run: RunDirectory, game: gan.Game, info: DataInfo, draw_of: MakeDraw
 ) -> Callable[[int, gan.GanState], np.ndarray]:
     """Makes the function that draws a frame of always the same latents and keeps it in the run's `film` folder."""
     z, label = _fixed_latents(game, info)
 
     def draw_frame(step: int, state: gan.GanState) -> np.ndarray:
-        sheet = plots.image_grid(make_draw(game, state)(z, label), levels=info.levels)
+        sheet = plots.image_grid(draw_of(state)(z, label), levels=info.levels)
         plots.save_image(_film_folder(run) / f"{step:09d}.png", sheet)
         return sheet
 
@@ -76,18 +95,19 @@ def _fixed_latents(game: gan.Game, info: DataInfo) -> tuple[Array, Array | None]
     return z, _labels(game, info, _NUM_SAMPLES)
 
 
-def _is_conditional(game: gan.Game) -> bool:
-    return getattr(game.generator, "num_classes", None) is not None
-
-
 def _labels(game: gan.Game, info: DataInfo, num: int) -> Array | None:
-    if not _is_conditional(game):
+    if game.num_classes is None:
         return None
     return jnp.arange(num, dtype=jnp.int32) % len(info.class_names or ())
 
 
 def draw(
-    run: RunDirectory, dataset: Dataset, info: DataInfo, game: gan.Game, state: gan.GanState
+    run: RunDirectory,
+    dataset: Dataset,
+    info: DataInfo,
+    game: gan.Game,
+    state: gan.GanState,
+    draw_of: MakeDraw,
 ) -> rich.table.Table:
     """Draws every picture of a run into its `samples` folder and measures its samples.
 
@@ -97,22 +117,23 @@ def draw(
         info: about it.
         game: networks and rules.
         state: the trained state.
+        draw_of: from `make_draw`.
 
     Returns:
         The distances of the samples from the data.
     """
-    generate = make_draw(game, state)
+    generate = draw_of(state)
     z, label = _fixed_latents(game, info)
     plots.save_grid(run.samples / "samples.png", generate(z, label), levels=info.levels)
     _draw_curves(run)
     _draw_film(run)
     _draw_walks(run, info, game, generate)
-    _draw_truncation(run, info, game, generate)
+    _draw_truncation(run, info, game, state)
     z, samples = measured_samples(dataset, info, game, generate)
     _draw_neighbors(run, info, samples, dataset)
     yardstick = make_yardstick(dataset)
-    if not _is_conditional(game):
-        _draw_arithmetic(run, info, yardstick.net, generate, z, samples)
+    if game.num_classes is None:
+        _draw_arithmetic(run, info, yardstick, generate, z, samples)
     return sample_table(dataset.name, measure_samples(run, dataset, yardstick, samples))
 
 
@@ -170,11 +191,14 @@ def _draw_walks(run: RunDirectory, info: DataInfo, game: gan.Game, generate: Dra
     )
 
 
-def _draw_truncation(run: RunDirectory, info: DataInfo, game: gan.Game, generate: Draw) -> None:
+def _draw_truncation(
+    run: RunDirectory, info: DataInfo, game: gan.Game, state: gan.GanState
+) -> None:
     """Samples of latents within a threshold: the lower, the less variety."""
     rows = []
     for threshold in _THRESHOLDS:
         z = latents.truncated_normal(jax.random.key(3), (10, game.latent_dim), threshold=threshold)
+        generate = make_draw(game, threshold=threshold)(state)
         rows.append(generate(z, _labels(game, info, 10)))
     plots.labelled_grid(
         run.samples / "truncation.png",
@@ -188,7 +212,7 @@ def _draw_truncation(run: RunDirectory, info: DataInfo, game: gan.Game, generate
 def _draw_arithmetic(
     run: RunDirectory,
     info: DataInfo,
-    net: FeatureNet,
+    yardstick: Yardstick,
     generate: Draw,
     z: Array,
     samples: np.ndarray,
@@ -196,7 +220,7 @@ def _draw_arithmetic(
     """Latents that move from one concept to another: along the difference of the means of many exemplars each."""
     t = jnp.linspace(0.0, 1.0, 8)
     rows, names = [], []
-    for (start, had), (end, has) in _concept_pairs(info, net, samples)[:_NUM_PAIRS]:
+    for (start, had), (end, has) in _concept_pairs(info, yardstick, samples)[:_NUM_PAIRS]:
         either = had | has
         direction = latents.attribute_vector(z[either], jnp.asarray(has[either]))
         rows.append(latents.move(z[had][0], direction, t))
@@ -215,15 +239,15 @@ def _draw_arithmetic(
 
 
 def _concept_pairs(
-    info: DataInfo, net: FeatureNet, samples: np.ndarray
+    info: DataInfo, yardstick: Yardstick, samples: np.ndarray
 ) -> list[tuple[tuple[str, np.ndarray], tuple[str, np.ndarray]]]:
-    """Pairs of a concept and the samples that show it: predicted classes, or without them dark and bright."""
-    if net.module.num_classes is None:
+    """Pairs of a concept and the samples that show it: predicted classes, or without a classifier dark and bright."""
+    if not yardstick.is_classifier:
         brightness = samples.reshape(len(samples), -1).mean(axis=1)
         is_bright = brightness > np.median(brightness)
         concepts = [("dark", ~is_bright), ("bright", is_bright)]
     else:
-        label = predict(net, samples)
+        label = predict(yardstick.net, samples)
         names = info.class_names or ()
         concepts = [(name, label == index) for index, name in enumerate(names)]
     known = [(name, shows) for name, shows in concepts if shows.sum() >= _LEAST_EXEMPLARS]

@@ -19,20 +19,21 @@ class Settings:
     training: TrainingSettings = dataclasses.field(
         default_factory=lambda: TrainingSettings(steps=5000, batch_size=64, learning_rate=5e-4)
     )
+    """The batch is that of a critic step; the learning rate and the average are the generator's."""
     loss: Literal[
         "minimax", "nonsaturating", "least_squares", "hinge", "wasserstein", "relativistic"
     ] = "nonsaturating"
     """What critic and generator minimise."""
     penalty: Literal["none", "wgan_gp", "r1", "r2", "r1_r2", "dragan"] = "r1"
     """Gradient penalty added to the critic's loss."""
-    penalty_weight: float = 0.3
-    """Weight of the penalty; for wgan_gp and dragan 10 is usual."""
+    penalty_weight: float | None = None
+    """Weight of the penalty, above 0; by default 10 for wgan_gp and dragan, and 0.3 for the others."""
     penalty_interval: int = 1
     """Critic steps from one penalty to the next, which then counts as many times (lazy regularization)."""
     weight_clip: float = 0.0
     """Bound on every critic weight (wasserstein without a penalty); 0 for none."""
     num_critic_steps: int = 1
-    """Critic steps before each generator step; a batch is shared out among them."""
+    """Critic steps before each generator step, each with a batch of its own."""
     updates: Literal["alternating", "simultaneous"] = "alternating"
     """Whether the generator meets the critic's new parameters or its old ones."""
     generator: Network = "dcgan"
@@ -41,7 +42,7 @@ class Settings:
     """Architecture of the critic."""
     width: int = 32
     """Channels of the largest feature maps (dcgan, resnet)."""
-    plain_blocks: int = 0
+    num_plain_blocks: int = 0
     """Residual blocks after each that changes the size of the maps (resnet)."""
     activation: Literal["relu", "tanh"] = "relu"
     """Of both players (dcgan); the critic's relu is leaky."""
@@ -64,7 +65,9 @@ class Settings:
     beta2: float = 0.999
     """Second moment's decay of both Adams."""
     instance_noise: float = 0.0
-    """Standard deviation of normal noise on what the critic sees; it falls linearly to 0 at the last step."""
+    """Standard deviation of normal noise on what the critic sees; it falls linearly to 0."""
+    instance_noise_steps: int = 5000
+    """Steps until the instance noise is 0."""
     draw_every: int = 200
     """Steps from one frame of the film to the next."""
 
@@ -73,10 +76,10 @@ class Settings:
             "penalty_interval": 1,
             "num_critic_steps": 1,
             "width": 1,
-            "plain_blocks": 0,
+            "num_plain_blocks": 0,
             "latent_dim": 1,
             "draw_every": 1,
-            "penalty_weight": 0.0,
+            "instance_noise_steps": 1,
             "weight_clip": 0.0,
             "instance_noise": 0.0,
         }
@@ -85,7 +88,11 @@ class Settings:
         require(0.0 < rate < math.inf, "critic_learning_rate", rate, "a finite number above 0")
         for name in ("beta1", "beta2"):
             require(0.0 <= getattr(self, name) < 1.0, name, getattr(self, name), "in [0, 1)")
-        require(min(self.hidden_sizes, default=1) >= 1, "hidden_sizes", self.hidden_sizes, "1 up")
+        sizes = self.hidden_sizes
+        require(min(sizes, default=1) >= 1, "hidden_sizes", sizes, "numbers of at least 1")
+        weight = self.penalty_weight
+        is_good = weight is None or 0.0 < weight < math.inf
+        require(is_good, "penalty_weight", weight, "a finite number above 0")
         check_combination(self)
 
 
@@ -101,7 +108,7 @@ def check_combination(settings: Settings) -> None:
         "activation: only dcgan has a choice": (
             settings.activation != "relu" and "dcgan" not in networks
         ),
-        "plain_blocks: only resnet has blocks": settings.plain_blocks > 0
+        "num_plain_blocks: only resnet has blocks": settings.num_plain_blocks > 0
         and "resnet" not in networks,
         "loss: wasserstein needs a critic of bounded slope: add --penalty wgan_gp, --weight-clip 0.01 or --spectral": (
             settings.loss == "wasserstein"
@@ -110,8 +117,17 @@ def check_combination(settings: Settings) -> None:
         "weight_clip: it bounds the slope of a Wasserstein critic; this loss does not ask for that": (
             settings.weight_clip > 0.0 and settings.loss != "wasserstein"
         ),
-        "weight_clip: the penalty bounds the slope already; choose one": (
-            settings.weight_clip > 0.0 and has_penalty
+        "weight_clip: the penalty or the spectral norm bounds the slope already; choose one": (
+            settings.weight_clip > 0.0 and (has_penalty or settings.spectral)
+        ),
+        "spectral: batch and layer norm scale the critic's features again, so its slope has no bound": (
+            settings.loss == "wasserstein"
+            and settings.spectral
+            and not has_penalty
+            and settings.critic_norm != "none"
+        ),
+        "penalty_weight: there is no penalty to weigh": (
+            settings.penalty_weight is not None and not has_penalty
         ),
         "penalty: gradients of single examples do not exist under batch norm; use --critic-norm layer or none": (
             has_penalty and settings.critic_norm == "batch"
@@ -121,9 +137,6 @@ def check_combination(settings: Settings) -> None:
         ),
         "num_critic_steps: simultaneous updates are one step of each": (
             settings.updates == "simultaneous" and settings.num_critic_steps > 1
-        ),
-        "num_critic_steps: it must divide batch_size, which is shared out among the critic's steps": (
-            settings.training.batch_size % settings.num_critic_steps > 0
         ),
     }
     for message, is_bad in refusals.items():

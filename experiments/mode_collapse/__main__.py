@@ -1,7 +1,7 @@
 """Counts the modes that adversarial methods find where all modes are known, several seeds at once.
 
 python -m experiments.mode_collapse                               # ring of 8 Gaussians, 8 methods, 4 seeds
-python -m experiments.mode_collapse --target grid --methods wasserstein_penalty --seeds 10 --run-dir runs/grid
+python -m experiments.mode_collapse --target grid --methods wasserstein_penalty --num-seeds 10 --run-dir runs/grid
 python -m experiments.mode_collapse --target stacked              # three digits as channels, 1000 modes
 python -m experiments.mode_collapse --target stacked --dataset mnist --data-dir DIR --model dcgan --run-dir runs/stacked
 
@@ -12,9 +12,10 @@ import contextlib
 import dataclasses
 import sys
 
+import jax
 import rich.console
 
-from experiments.mode_collapse.methods import build, critic_steps
+from experiments.mode_collapse.methods import build, rows
 from experiments.mode_collapse.results import Result, load_results, results_file
 from experiments.mode_collapse.runs import one_by_one, train
 from experiments.mode_collapse.settings import PROTOCOLS, Settings
@@ -27,19 +28,17 @@ from jaxgen.training.run_directory import RunDirectory, open_run
 
 def main() -> None:
     """Trains every method that is not done, prints the table and draws the figures."""
-    with errors_exit(2, ValueError):
-        protocol = PROTOCOLS.get(peek("target") or "", Settings())
-        settings = parse(Settings, "experiments.mode_collapse", __doc__, default=protocol)
+    protocol = PROTOCOLS.get(peek("target") or "ring", PROTOCOLS["ring"])
+    settings = parse(Settings, "experiments.mode_collapse", __doc__, default=protocol)
     configure()
     config = {"experiment": "mode_collapse", "settings": dataclasses.asdict(settings)}
     free_keys = ("settings.run_dir", "settings.methods", "settings.data.data_dir")
-    with errors_exit(2, ValueError):
-        target = _target(settings)
     with contextlib.ExitStack() as stack:
         with errors_exit(2, ValueError):
             run = stack.enter_context(open_run(settings.run_dir, config, free_keys=free_keys))
         try:
             with errors_exit(1, CheckpointError), errors_exit(2, ValueError):
+                target = _target(settings)
                 for method in settings.methods:
                     if load_results(run).get(method, Result()).step < settings.steps:
                         _train(method, settings, target, run)
@@ -56,18 +55,18 @@ def _target(settings: Settings) -> Target:
 
 
 def _train(method: str, settings: Settings, target: Target, run: RunDirectory) -> None:
-    mapping = {"map_seeds": one_by_one} if settings.model == "dcgan" else {}
+    row = rows(settings)[method]
     train(
-        build(method, settings, target),
+        build(row, settings, target),
         target,
         run,
         name=method,
-        seeds=range(settings.seed, settings.seed + settings.seeds),
+        seeds=range(settings.seed, settings.seed + settings.num_seeds),
         steps=settings.steps,
         steps_per_call=settings.steps_per_call,
-        batch_size=settings.batch_size * critic_steps(method, settings),
+        batch_size=settings.batch_size * row.num_critic_steps,
         num_samples=settings.num_samples,
-        **mapping,
+        map_seeds=one_by_one if settings.model == "dcgan" else jax.vmap,
     )
 
 
@@ -77,7 +76,7 @@ def _show(run: RunDirectory, settings: Settings, target: Target) -> None:
 
     done = load_results(run)
     results: dict[str, Result] = {method: done[method] for method in settings.methods}
-    title = f"{settings.target}, {settings.steps:,} steps, {settings.seeds} seeds"
+    title = f"{settings.target}, {settings.steps:,} steps, {settings.num_seeds} seeds"
     table = pictures.make_table(title, results, target, settings.num_samples)
     rich.console.Console().print(table)
     pictures.draw(run, target, results)

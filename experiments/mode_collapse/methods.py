@@ -1,80 +1,86 @@
 """The rows of the table: an objective, its rules, an optimizer and networks for each."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import optax
 
+from experiments.gan.build import PENALTIES
 from experiments.mode_collapse.settings import Settings
 from experiments.mode_collapse.targets import Target
 from jaxgen import gan
-from jaxgen.gan import objectives, penalties
-from jaxgen.types import Algorithm, Array, Key
-
-OBJECTIVES = {
-    "minimax": objectives.minimax,
-    "nonsaturating": objectives.nonsaturating,
-    "nonsaturating_sgd": objectives.nonsaturating,
-    "least_squares": objectives.least_squares,
-    "hinge": objectives.hinge,
-    "wasserstein_clipping": objectives.wasserstein,
-    "wasserstein_penalty": objectives.wasserstein,
-    "relativistic_r1_r2": objectives.relativistic,
-}
+from jaxgen.gan import objectives
+from jaxgen.types import Algorithm
 
 
-def critic_steps(method: str, settings: Settings) -> int:
-    """The number of critic steps before each generator step."""
-    return settings.wasserstein_critic_steps if method.startswith("wasserstein") else 1
+class Row(NamedTuple):
+    """A method.
+
+    Attributes:
+        objective: the losses of both players.
+        rules: what the game adds to them.
+        num_critic_steps: before each generator step.
+        is_plain_descent: whether both players descend without Adam.
+    """
+
+    objective: objectives.Objective
+    rules: gan.Rules = gan.Rules()
+    num_critic_steps: int = 1
+    is_plain_descent: bool = False
 
 
-def build(method: str, settings: Settings, target: Target) -> Algorithm:
+def rows(settings: Settings) -> dict[str, Row]:
+    """All methods by name."""
+    clipping = gan.Rules(weight_clip=settings.weight_clip)
+    penalty = gan.Rules(PENALTIES["wgan_gp"], settings.penalty_weight)
+    r1_r2 = gan.Rules(PENALTIES["r1_r2"], settings.zero_centered_weight)
+    num_steps = settings.wasserstein_critic_steps
+    return {
+        "minimax": Row(objectives.minimax),
+        "nonsaturating": Row(objectives.nonsaturating),
+        "nonsaturating_sgd": Row(objectives.nonsaturating, is_plain_descent=True),
+        "least_squares": Row(objectives.least_squares),
+        "hinge": Row(objectives.hinge),
+        "wasserstein_clipping": Row(objectives.wasserstein, clipping, num_steps),
+        "wasserstein_penalty": Row(objectives.wasserstein, penalty, num_steps),
+        "relativistic_r1_r2": Row(objectives.relativistic, r1_r2),
+    }
+
+
+def build(row: Row, settings: Settings, target: Target) -> Algorithm:
     """Builds the algorithm of a row.
 
     Args:
-        method: name of the row.
+        row: the method.
         settings: of the comparison.
         target: to learn.
 
     Returns:
         The algorithm; its batches hold the examples of all critic steps.
     """
-    num_critic_steps = critic_steps(method, settings)
+
+    def optimizer(steps: int) -> optax.GradientTransformation:
+        if row.is_plain_descent:
+            return optax.sgd(optax.cosine_decay_schedule(settings.sgd_learning_rate, steps))
+        rate = optax.cosine_decay_schedule(settings.learning_rate, steps)
+        return optax.adam(rate, settings.beta1, settings.beta2)
+
     generator, critic = _networks(settings, target)
     game = gan.Game(
         generator,
         critic,
-        objective=OBJECTIVES[method],
-        rules=_rules(method, settings),
+        row.objective,
+        row.rules,
         latent_dim=settings.latent_dim,
         levels=target.levels,
         ema_decay=settings.ema_decay,
     )
     return gan.alternating_algorithm(
         game,
-        _optimizer(method, settings, settings.steps),
-        _optimizer(method, settings, settings.steps * num_critic_steps),
-        num_critic_steps=num_critic_steps,
+        optimizer(settings.steps),
+        optimizer(settings.steps * row.num_critic_steps),
+        num_critic_steps=row.num_critic_steps,
     )
-
-
-def _r1_and_r2(key: Key, critic: penalties.Critic, real: Array, fake: Array) -> Array:
-    return penalties.zero_centered(critic, real) + penalties.zero_centered(critic, fake)
-
-
-def _rules(method: str, settings: Settings) -> gan.Rules:
-    if method == "wasserstein_clipping":
-        return gan.Rules(weight_clip=settings.weight_clip)
-    if method == "wasserstein_penalty":
-        return gan.Rules(penalties.gradient_penalty, settings.penalty_weight)
-    if method == "relativistic_r1_r2":
-        return gan.Rules(_r1_and_r2, settings.zero_centered_weight)
-    return gan.Rules()
-
-
-def _optimizer(method: str, settings: Settings, steps: int) -> optax.GradientTransformation:
-    if method == "nonsaturating_sgd":
-        return optax.sgd(optax.cosine_decay_schedule(settings.sgd_learning_rate, steps))
-    rate = optax.cosine_decay_schedule(settings.learning_rate, steps)
-    return optax.adam(rate, settings.beta1, settings.beta2)
 
 
 def _networks(settings: Settings, target: Target) -> tuple[nn.Module, nn.Module]:

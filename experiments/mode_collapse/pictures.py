@@ -10,7 +10,7 @@ import numpy as np
 import rich.table
 from matplotlib.axes import Axes
 
-from experiments.mode_collapse.results import Result, points_file
+from experiments.mode_collapse.results import Result, samples_file
 from experiments.mode_collapse.targets import NUM_STACKED, Target, examples
 from jaxgen import plots
 from jaxgen.gan import losses
@@ -75,11 +75,11 @@ def draw(run: RunDirectory, target: Target, results: Mapping[str, Result]) -> No
         target: the data.
         results: of the methods, by name.
     """
-    points = {name: np.load(points_file(run, name)) for name in results}
+    samples = {name: np.load(samples_file(run, name)) for name in results}
     if target.centres is None:
-        _draw_images(run, target, points)
+        _draw_images(run, target, samples)
     else:
-        _draw_points(run, target, target.centres, points)
+        _draw_points(run, target, target.centres, samples)
     modes = {
         name: (result.steps, np.mean(result.modes, axis=1)) for name, result in results.items()
     }
@@ -100,8 +100,9 @@ def _as_arrays(series: Mapping) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def _draw_images(run: RunDirectory, target: Target, images: Mapping[str, np.ndarray]) -> None:
     """A row of data and a row of samples of each method, its first seed."""
     assert target.levels is not None
-    rows = {"data": examples(target, _NUM_IMAGES)}
-    rows |= {name: samples[0, :_NUM_IMAGES] for name, samples in images.items()}
+    rows = {name: samples[0, :_NUM_IMAGES] for name, samples in images.items()}
+    num = min(len(row) for row in rows.values())
+    rows = {"data": examples(target, num), **rows}
     plots.labelled_grid(
         run.samples / "samples.png",
         np.stack([_as_colours(x) for x in rows.values()]),
@@ -164,7 +165,7 @@ def _draw_gradients(run: RunDirectory, results: Mapping[str, Result]) -> None:
     exact.legend(fontsize=8, frameon=False, labelcolor=plots.INK)
     chosen = [name for name in ("minimax", "nonsaturating") if name in results] or list(results)
     series = {
-        name: (results[name].steps, np.mean(results[name].generator_gradient, axis=1))
+        name: (results[name].steps, _mean_of_known(results[name].generator_gradient))
         for name in chosen
     }
     plots.draw_curves(
@@ -175,6 +176,12 @@ def _draw_gradients(run: RunDirectory, results: Mapping[str, Result]) -> None:
         yscale="log",
     )
     plots.save_figure(run.samples / "gradients.png", figure)
+
+
+def _mean_of_known(rows: Sequence[Sequence[float | None]]) -> np.ndarray:
+    """The mean of the seeds that did not diverge, NaN where all did."""
+    known = [[value for value in row if value is not None] for row in rows]
+    return np.array([np.mean(row) if row else np.nan for row in known])
 
 
 def logit_gradients(logits: np.ndarray) -> dict[str, np.ndarray]:

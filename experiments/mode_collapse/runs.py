@@ -54,11 +54,11 @@ def train(
         The result.
     """
     last = time.monotonic()
-    programs = _programs(algorithm, target, batch_size, num_samples)
-    initialize, sample = (jax.jit(map_seeds(program)) for program in programs[:2])
+    init_one, sample_one, advance_one = _programs(algorithm, target, batch_size, num_samples)
+    initialize, sample = (jax.jit(map_seeds(program)) for program in (init_one, sample_one))
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
     advance = jax.jit(
-        lambda data, states, steps: map_seeds(functools.partial(programs[2], data, steps))(
+        lambda data, states, steps: map_seeds(functools.partial(advance_one, data, steps))(
             states, keys
         ),
         donate_argnums=1,

@@ -18,6 +18,7 @@ from jaxgen.gan.updates import (
     generator_step,
     to_critic_range,
 )
+from jaxgen.latents import truncated_normal
 from jaxgen.pixels import from_model_range
 from jaxgen.training.state import create_train_state
 from jaxgen.training.step import shared_key
@@ -38,9 +39,10 @@ def alternating_algorithm(
 ) -> Algorithm:
     """The usual GAN: some critic steps, then one generator step against the new critic, all in one dispatch.
 
-    A batch holds the real examples of all critic steps; every `num_critic_steps`-th is of the same. Every critic step
-    and the generator's step draw latents of their own. On any number of devices that share the batch, the same
-    examples meet the same draws: only rounding differs.
+    A batch holds the real examples of all critic steps: those of the first are the examples 0, n, 2 n, ... for n critic
+    steps. Every critic step and the generator's step draw latents of their own. On any number of devices that share the
+    batch, the same examples meet the same draws and only rounding differs: after two steps of plain descent, states
+    agree within a relative 1e-3 and an absolute 1e-5.
 
     Args:
         game: networks, objective and rules.
@@ -150,6 +152,8 @@ def _check(game: Game) -> None:
         raise ValueError(f"weight_clip: {rules.weight_clip}, expected above 0 or None")
     if not callable(rules.instance_noise) and rules.instance_noise < 0.0:
         raise ValueError(f"instance_noise: {rules.instance_noise}, expected at least 0")
+    if getattr(game.critic, "num_classes", None) != game.num_classes:
+        raise ValueError("num_classes: generator and critic must have the same, or both None")
     if rules.penalty is not None and couples_examples(game.critic):
         raise ValueError(
             "penalty: a gradient penalty is defined per example, but batch norm couples the examples of the critic; "
@@ -169,7 +173,7 @@ def _algorithm(
         generator_key, critic_key = jax.random.split(key)
         x = to_critic_range(game, batch["x"][:1])
         z = jnp.zeros((1, game.latent_dim))
-        label = None if _num_classes(game) is None else jnp.zeros(1, jnp.int32)
+        label = None if game.num_classes is None else jnp.zeros(1, jnp.int32)
         return GanState(
             generator=create_train_state(
                 game.generator.apply,
@@ -190,10 +194,6 @@ def _algorithm(
     )
 
 
-def _num_classes(game: Game) -> int | None:
-    return getattr(game.generator, "num_classes", None)
-
-
 def _play(game: Game, state: GanState, key: Key, num: int, label: Array | None) -> Array:
     """Examples of the averaged generator, as the critic sees them."""
     z = jax.random.normal(key, (num, game.latent_dim))
@@ -202,7 +202,7 @@ def _play(game: Game, state: GanState, key: Key, num: int, label: Array | None) 
 
 
 def _sample(game: Game, state: GanState, key: Key, num: int, label: Array | None = None) -> Array:
-    if (label is None) != (_num_classes(game) is None):
+    if (label is None) != (game.num_classes is None):
         raise ValueError(
             "label: this model is not conditional; leave it None"
             if label is not None
@@ -213,7 +213,7 @@ def _sample(game: Game, state: GanState, key: Key, num: int, label: Array | None
 
 
 def _evaluate(game: Game, state: GanState, batch: Batch, key: Key) -> Metrics:
-    label = None if _num_classes(game) is None else batch["label"]
+    label = None if game.num_classes is None else batch["label"]
     real = to_critic_range(game, batch["x"])
     fake = _play(game, state, key, len(real), label)
     judge: Any = game.critic.apply
@@ -230,12 +230,15 @@ def _evaluate(game: Game, state: GanState, batch: Batch, key: Key) -> Metrics:
     }
 
 
-def standing_variables(game: Game, state: GanState) -> dict[str, PyTree]:
+def standing_variables(
+    game: Game, state: GanState, *, threshold: float | None = None
+) -> dict[str, PyTree]:
     """The averaged generator with batch statistics of its own: those of training belong to other parameters.
 
     Args:
         game: whose generator it is.
         state: of both players.
+        threshold: of `jaxgen.latents.truncated_normal`, for samples of truncated latents; None for normal ones.
 
     Returns:
         The variables for `train=False`; a function of the state alone.
@@ -246,19 +249,26 @@ def standing_variables(game: Game, state: GanState) -> dict[str, PyTree]:
     variables = state.generator.eval_variables
     if not variables["batch_stats"]:
         return variables
-    num_classes = _num_classes(game)
+    num_classes = game.num_classes
 
     def one_pass(batch_stats: PyTree, key: Key) -> tuple[PyTree, PyTree]:
         latent_key, label_key = jax.random.split(key)
         label = None
         if num_classes is not None:
             label = jax.random.randint(label_key, (_STATISTICS_BATCH,), 0, num_classes)
-        z = jax.random.normal(latent_key, (_STATISTICS_BATCH, game.latent_dim))
+        shape = (_STATISTICS_BATCH, game.latent_dim)
+        z = (
+            jax.random.normal(latent_key, shape)
+            if threshold is None
+            else truncated_normal(latent_key, shape, threshold=threshold)
+        )
         _, new_stats = apply_in_training(game.generator, variables["params"], batch_stats, z, label)
         return new_stats, new_stats
 
     keys = jax.random.split(jax.random.key(0), _STATISTICS_PASSES)
     _, running = jax.lax.scan(one_pass, variables["batch_stats"], keys)
-    # The first half forgets the statistics of training; the mean over the second has less noise than its last value.
-    batch_stats = jax.tree.map(lambda x: jnp.mean(x[_STATISTICS_PASSES // 2 :], axis=0), running)
+    # After three quarters less than 1 % of the statistics of training is left; the mean over the rest has less noise
+    # than its last value.
+    kept = 3 * _STATISTICS_PASSES // 4
+    batch_stats = jax.tree.map(lambda x: jnp.mean(x[kept:], axis=0), running)
     return {**variables, "batch_stats": batch_stats}

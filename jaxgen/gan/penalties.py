@@ -54,7 +54,7 @@ def gradient_penalty(
         `[B]`, at least 0.
 
     Raises:
-        ValueError: if `target` is negative.
+        ValueError: if `target` is negative or the key has no key type.
 
     Source:
         Gulrajani et al. 2017, "Improved training of Wasserstein GANs", equation 3.
@@ -109,7 +109,7 @@ def dragan(
         `[B]`, at least 0.
 
     Raises:
-        ValueError: if `target` or `noise_scale` is negative.
+        ValueError: if `target` or `noise_scale` is negative or the key has no key type.
 
     Source:
         Kodali et al. 2017, "On convergence and stability of GANs", with noise of variance ``c = noise_scale^2``.
@@ -125,6 +125,10 @@ def dragan(
 
 def _keys(key: Key, num: int) -> Array:
     """One key for each example: the examples of a device then draw the same whatever the others are."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise ValueError(
+            f"key: {key.dtype} {key.shape}, expected a typed key, as jax.random.key makes"
+        )
     keys = key if key.ndim else jax.random.split(key, num)
     chex.assert_shape(keys, (num,))
     return keys

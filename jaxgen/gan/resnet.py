@@ -102,7 +102,7 @@ class ResNetGenerator(nn.Module):
     Attributes:
         shape: `(H, W, C)`, of any size.
         width: channels of every map.
-        plain_blocks: further blocks after each, which keep the size of the map.
+        num_plain_blocks: further blocks after each, which keep the size of the map.
         num_classes: number of labels, or None for a model without.
         label_dim: length of the label embedding that is appended to z.
         norm: 'batch', 'layer' or 'none', before each ReLU.
@@ -112,7 +112,7 @@ class ResNetGenerator(nn.Module):
 
     shape: Sequence[int]
     width: int = 128
-    plain_blocks: int = 0
+    num_plain_blocks: int = 0
     num_classes: int | None = None
     label_dim: int = 16
     norm: Norm = "batch"
@@ -133,7 +133,7 @@ class ResNetGenerator(nn.Module):
                 self.width, self.norm, axis_name=self.axis_name, dtype=self.dtype, size=size
             )
             x = block(x, train=train)
-            for _ in range(self.plain_blocks):
+            for _ in range(self.num_plain_blocks):
                 plain = _PlainBlock(
                     self.width, self.norm, axis_name=self.axis_name, dtype=self.dtype
                 )
@@ -152,7 +152,7 @@ class ResNetCritic(nn.Module):
 
     Attributes:
         width: channels of every map.
-        plain_blocks: further blocks after each that halves the map, which keep its size.
+        num_plain_blocks: further blocks after each that halves the map, which keep its size.
         num_classes: number of labels, or None for a model without; labels enter by projection.
         norm: 'none', 'layer' or 'batch', before each ReLU but that of the first block and the last.
         spectral: whether every kernel has its largest singular value divided out.
@@ -161,7 +161,7 @@ class ResNetCritic(nn.Module):
     """
 
     width: int = 128
-    plain_blocks: int = 0
+    num_plain_blocks: int = 0
     num_classes: int | None = None
     norm: Norm = "none"
     spectral: bool = False
@@ -177,7 +177,7 @@ class ResNetCritic(nn.Module):
         num_down = len(map_sizes(x.shape[1:3])) - 2
         for stage in range(num_down):
             x = _DownBlock(*settings, is_first=stage == 0)(x, train=train)
-            for _ in range(self.plain_blocks):
+            for _ in range(self.num_plain_blocks):
                 x = _PlainBlock(*settings)(x, train=train)
         for _ in range(2):
             x = _PlainBlock(*settings)(x, train=train)

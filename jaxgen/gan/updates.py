@@ -1,6 +1,5 @@
 """The two moves of an adversarial game: a critic's step and a generator's step."""
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ import optax
 from jaxgen.gan.objectives import Objective
 from jaxgen.pixels import to_model_range
 from jaxgen.training.state import TrainState
-from jaxgen.training.step import gradient_step, own_rows
+from jaxgen.training.step import gradient_step, own_keys
 from jaxgen.types import Array, Batch, Key, Metrics, PyTree
 
 Penalty = Callable[[Array, Callable[[Array], Array], Array, Array], Array]
@@ -47,7 +46,7 @@ class Rules(NamedTuple):
     """What a game adds to its objective.
 
     Attributes:
-        penalty: added to the critic's loss, or None.
+        penalty: added to the critic's loss, or None; it is given a key for each example.
         penalty_weight: its weight, at least 0.
         penalty_interval: the penalty is taken every so many critic steps, with so many times the weight.
         weight_clip: bound on every critic parameter, applied after the critic's step; None for no bound.
@@ -82,6 +81,11 @@ class Game(NamedTuple):
     latent_dim: int
     levels: int | None
     ema_decay: float
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of labels that both networks are given, or None."""
+        return getattr(self.generator, "num_classes", None)
 
 
 def to_critic_range(game: Game, x: Array) -> Array:
@@ -133,14 +137,14 @@ def critic_step(
         The critic's new state, and metrics whose names begin with ``critic``.
     """
     latent_key, noise_key, penalty_key = jax.random.split(key, 3)
-    label = batch.get("label") if _is_conditional(game) else None
+    label = batch.get("label") if game.num_classes is not None else None
     player = state.generator
     real = to_critic_range(game, batch["x"])
     z = _latents(game, latent_key, len(real), axis_name)
     fake, _ = apply_in_training(game.generator, player.params, player.batch_stats, z, label)
     chex.assert_equal_shape([real, fake])
     seen = _noisy(game, state, noise_key, real, fake, axis_name)
-    penalty_keys = own_rows(functools.partial(jax.random.split, penalty_key), len(real), axis_name)
+    penalty_keys = own_keys(penalty_key, len(real), axis_name)
     labels = None if label is None else jnp.concatenate([label, label])
 
     def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
@@ -193,7 +197,7 @@ def generator_step(
         The generator's new state, and metrics whose names begin with ``generator``.
     """
     latent_key, noise_key = jax.random.split(key)
-    label = batch.get("label") if _is_conditional(game) else None
+    label = batch.get("label") if game.num_classes is not None else None
     real = to_critic_range(game, batch["x"])
     rival = state.critic
     z = _latents(game, latent_key, len(real), axis_name)
@@ -247,12 +251,9 @@ def couples_examples(critic: nn.Module) -> bool:
     return getattr(critic, "norm", "none") == "batch"
 
 
-def _is_conditional(game: Game) -> bool:
-    return getattr(game.critic, "num_classes", None) is not None
-
-
 def _latents(game: Game, key: Key, num: int, axis_name: str | None) -> Array:
-    return own_rows(lambda n: jax.random.normal(key, (n, game.latent_dim)), num, axis_name)
+    keys = own_keys(key, num, axis_name)
+    return jax.vmap(lambda key: jax.random.normal(key, (game.latent_dim,)))(keys)
 
 
 def _noisy(
@@ -263,9 +264,8 @@ def _noisy(
     std = game.rules.instance_noise
     if not callable(std) and std == 0.0:
         return seen
-    shape = (2, *real.shape[1:])
-    noise = own_rows(lambda n: jax.random.normal(key, (n, *shape)), len(real), axis_name)
-    noise = jnp.swapaxes(noise, 0, 1).reshape(seen.shape)
+    keys = jnp.concatenate([own_keys(part, len(real), axis_name) for part in jax.random.split(key)])
+    noise = jax.vmap(lambda key: jax.random.normal(key, seen.shape[1:]))(keys)
     return seen + (std(state.step) if callable(std) else std) * noise
 
 

@@ -111,7 +111,8 @@ def _canonical(
     is_dilated = image_dilation != (1, 1) or kernel_dilation != (1, 1)
     if not is_dilated and (w.shape[0] > x.shape[1] or w.shape[1] > x.shape[2]):
         # A kernel longer than its image leaves the fast path.
-        x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
+        zero = jnp.zeros((), x.dtype)
+        x = lax.pad(x, zero, [(0, 0, 0), *((*pair, 0) for pair in padding), (0, 0, 0)])
         padding = [(0, 0), (0, 0)]
     return lax.conv_general_dilated(
         x,

@@ -88,14 +88,17 @@ def batch_norm(
         Ioffe and Szegedy (2015), Batch normalization, algorithm 1.
     """
     chex.assert_shape([scale, bias], (x.shape[-1],))
-    chex.assert_type([x, scale, bias], x.dtype)
+    chex.assert_type([x, scale, bias], jnp.float32)
     rows = x.reshape(-1, x.shape[-1])
     y, mean, variance = _batch_norm(rows, scale, bias, epsilon, axis_name)
     return y.reshape(x.shape), lax.stop_gradient(mean), lax.stop_gradient(variance)
 
 
 class BatchNorm(nn.Module):
-    """Batch normalization with the parameters, statistics and results of `nn.BatchNorm`.
+    """Batch normalization with the parameters and statistics of `nn.BatchNorm`, and its results in training.
+
+    The variance is taken in two passes (`use_fast_variance=False`), and the default keeps 0.9 of the running averages,
+    where Flax keeps 0.99.
 
     Attributes:
         momentum: share of the old value that a running average keeps.

@@ -77,8 +77,8 @@ def fit(
         The last state.
 
     Raises:
-        ValueError: if a setting is out of range or does not fit the data and devices, or if the checkpoints belong to
-            another model.
+        ValueError: if a setting is out of range or does not fit the data and devices, if the run has done more steps
+            than asked for, or if the checkpoints belong to another model.
         NonFiniteError: if a metric is not finite, naming the step.
         CheckpointError: if a checkpoint cannot be written, or there are some and all are damaged.
     """
@@ -97,6 +97,10 @@ def fit(
     checkpoints = Checkpoints(run.checkpoints)
     init_key, train_key = jax.random.split(jax.random.key(seed))
     first_step, state = _start(algorithm, split, checkpoints, init_key)
+    if first_step > steps:
+        raise ValueError(
+            f"steps: {steps}, but this run has done {first_step}; ask for as many or more"
+        )
     with (
         MetricsLog(run.path, first_step, is_writer=is_writer) as log,
         Progress(steps, first_step, is_writer=is_writer) as progress,

@@ -63,6 +63,11 @@ class RunDirectory:
         """Results of evaluating the run, JSON."""
         return self.path / "evaluation.json"
 
+    @property
+    def sample_metrics(self) -> Path:
+        """Distances of samples from the data, JSON."""
+        return self.path / "sample_metrics.json"
+
 
 @contextlib.contextmanager
 def open_run(

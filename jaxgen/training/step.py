@@ -63,7 +63,7 @@ def shared_key(key: Key, axis_name: str | None) -> Key:
         axis_name: the mapped axis of the devices, or None.
 
     Returns:
-        A key; `own_rows` draws from it what does not depend on the number of devices.
+        A key, from which `own_keys` makes those of the examples.
     """
     if axis_name is None:
         return key
@@ -71,23 +71,23 @@ def shared_key(key: Key, axis_name: str | None) -> Key:
     return jax.random.wrap_key_data(data[0], impl=jax.random.key_impl(key))
 
 
-def own_rows(draw: Callable[[int], Array], num: int, axis_name: str | None) -> Array:
-    """Draws for the examples of all devices and takes the rows of this device.
+def own_keys(key: Key, num: int, axis_name: str | None) -> Array:
+    """Keys for the examples of this device, as a part of those of all devices.
 
-    An example then meets the same draw on one device and on many.
+    What an example draws from its key is then the same on one device and on many.
 
     Args:
-        draw: ``number of rows -> array``, from a key that all devices share.
-        num: rows of each device.
+        key: one that all devices share.
+        num: examples of each device.
         axis_name: the mapped axis of the devices, or None.
 
     Returns:
-        `[num, ...]`.
+        Typed keys `[num]`.
     """
     if axis_name is None:
-        return draw(num)
-    everything = draw(num * jax.lax.axis_size(axis_name))
-    return jax.lax.dynamic_slice_in_dim(everything, jax.lax.axis_index(axis_name) * num, num)
+        return jax.random.split(key, num)
+    keys = jax.random.split(key, num * jax.lax.axis_size(axis_name))
+    return jax.lax.dynamic_slice_in_dim(keys, jax.lax.axis_index(axis_name) * num, num)
 
 
 def _norm(tree: PyTree) -> Array:
