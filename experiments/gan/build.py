@@ -115,7 +115,7 @@ def describe(settings: Settings, game: gan.Game) -> str:
         f"generator {settings.generator} ({settings.generator_norm} norm)",
         f"critic {settings.critic} ({settings.critic_norm} norm)",
     ]
-    return ", ".join(parts)
+    return ", ".join(parts).replace("none norm", "no norm")
 
 
 def all_critic_steps(settings: Settings) -> TrainingSettings:
