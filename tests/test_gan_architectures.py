@@ -8,9 +8,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import evaluate, gan_architectures
+from experiments import evaluate
 from experiments.gan.build import build_game
-from experiments.gan_architectures import Architecture, Loss, Settings, cell_settings
+from experiments.gan_architectures import __main__ as gan_architectures
+from experiments.gan_architectures import cells
+from experiments.gan_architectures.cells import Architecture, Loss, Settings, cell_settings
 from experiments.settings import DataInfo
 from jaxgen.data import load
 from jaxgen.training.loop import NonFiniteError
@@ -28,14 +30,14 @@ CELLS = (
 
 def test_cells_are_trained_measured_drawn_and_found_again(call, tmp_path, monkeypatch):
     run_dir = tmp_path / "run"
-    train = gan_architectures.training.try_to_train
+    train = cells.training.try_to_train
 
     def diverge_once(algorithm, dataset, run, training, **options):
         if run.path.name == "mlp_generator-least_squares":
             raise NonFiniteError("critic_loss is nan")
         return train(algorithm, dataset, run, training, **options)
 
-    monkeypatch.setattr(gan_architectures.training, "try_to_train", diverge_once)
+    monkeypatch.setattr(cells.training, "try_to_train", diverge_once)
     code, out, errors = call(gan_architectures, "--run-dir", run_dir, *TINY, *CELLS)
     assert code == 0, errors
     assert "4 of 4: mlp_generator, wasserstein_penalty" in errors
@@ -54,7 +56,7 @@ def test_cells_are_trained_measured_drawn_and_found_again(call, tmp_path, monkey
     code, printed, errors = call(evaluate, run_dir / "dcgan-wasserstein_penalty")
     assert code == 0 and "critic_loss" in printed, errors
     # What diverged is not tried again, though now it would go well.
-    monkeypatch.setattr(gan_architectures.training, "try_to_train", train)
+    monkeypatch.setattr(cells.training, "try_to_train", train)
     files = {path: path.stat().st_mtime_ns for path in run_dir.rglob("checkpoints/**/*")}
     code, again, _ = call(gan_architectures, "--run-dir", run_dir, *TINY, *CELLS)
     assert code == 0 and again.split("digits: ")[1] == out.split("digits: ")[1]

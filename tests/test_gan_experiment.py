@@ -9,7 +9,7 @@ import pytest
 
 from experiments import evaluate, sample
 from experiments.gan import __main__ as gan
-from experiments.gan import pictures
+from experiments.gan import latent_pictures
 from experiments.gan.build import all_critic_steps, build_game, describe
 from experiments.gan.settings import Settings
 from experiments.sample_metrics import Yardstick, make_yardstick
@@ -140,7 +140,7 @@ def test_latents_are_added_for_the_concepts_that_samples_show(tmp_path):
     info, yardstick = DataInfo.of(digits), make_yardstick(digits)
     x = digits.test.gather(np.arange(60))["x"]
     label = predict(yardstick.net, x)
-    pairs = pictures._concept_pairs(info, yardstick, x)
+    pairs = latent_pictures._concept_pairs(info, yardstick, x)
     counts = np.bincount(label, minlength=10)
     names = [name for pair in pairs for name, _ in pair]
     known = [str(digit) for digit in range(10) if counts[digit] >= 3]
@@ -149,7 +149,7 @@ def test_latents_are_added_for_the_concepts_that_samples_show(tmp_path):
         for name, shows in pair:
             np.testing.assert_array_equal(shows, label == int(name))
     random = Yardstick(metrics.random_features(digits), False, "random")
-    ((dark, is_dark), (bright, is_bright)), *more = pictures._concept_pairs(info, random, x)
+    ((dark, is_dark), (bright, is_bright)), *more = latent_pictures._concept_pairs(info, random, x)
     assert (dark, bright, more) == ("dark", "bright", [])
     np.testing.assert_array_equal(is_dark, ~is_bright)
     assert x[is_bright].mean() > x[is_dark].mean()
@@ -162,7 +162,7 @@ def test_latents_are_added_for_the_concepts_that_samples_show(tmp_path):
 
     z = jax.random.normal(jax.random.key(0), (60, 5))
     run = RunDirectory(tmp_path)
-    pictures._draw_arithmetic(run, info, yardstick, generate, z, x)
+    latent_pictures.draw_arithmetic(run, info, yardstick, generate, z, x)
     assert (run.samples / "arithmetic.png").is_file()
     (rows,) = drawn
     assert rows.shape == (8 * min(len(pairs), 5), 5)

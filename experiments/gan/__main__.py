@@ -31,10 +31,11 @@ def main() -> None:
         training.check(dataset, loop)
     with training.open_experiment("gan", settings, info, free_settings=("draw_every",)) as run:
         from experiments.gan import pictures
+        from experiments.gan.latent_pictures import make_draw
         from experiments.report import write_report
 
         print(describe(settings, game))
-        generate = pictures.make_draw(game)
+        generate = make_draw(game)
         film = pictures.film(run, game, info, generate)
         state = training.train(
             algorithm,

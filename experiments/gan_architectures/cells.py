@@ -1,36 +1,20 @@
-"""Trains pairs of networks under several losses: which losses bear which architectures.
-
-python -m experiments.gan_architectures                                       # digits, 6 pairs, 4 losses
-python -m experiments.gan_architectures --dataset mnist --data-dir DIR --steps 5000 --run-dir runs/pairs_mnist
-
-After figure 2 of Gulrajani et al. 2017, Improved training of Wasserstein GANs, on a small data set. There every loss
-has an optimizer and a rate of its own; here all cells share one Adam, the generator without batch norm keeps its
-numbers of channels, the pair of gated units is left out, and the deep residual pair has three further blocks after each
-that resizes instead of 101 layers. Every cell is a run directory of `experiments.gan`, which `experiments.sample` and
-`experiments.evaluate` read.
-"""
+"""The cells of the comparison: what they are trained with, and what became of them."""
 
 import dataclasses
-import json
 import pathlib
-import sys
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import rich.console
-import rich.table
 
 from experiments import training
 from experiments.gan.build import all_critic_steps, build, build_game
 from experiments.gan.settings import Settings as GANSettings
-from experiments.sample_metrics import Yardstick, make_yardstick, measure_samples
+from experiments.sample_metrics import Yardstick, measure_samples
 from experiments.settings import (
     DataInfo,
     DataSettings,
     TrainingSettings,
     errors_exit,
-    parse,
     require,
     require_at_least,
 )
@@ -38,7 +22,6 @@ from jaxgen.data.dataset import Dataset
 from jaxgen.files import write_atomically
 from jaxgen.training.checkpoint import CheckpointError
 from jaxgen.training.loop import NonFiniteError
-from jaxgen.training.platform import configure
 
 Architecture = Literal[
     "dcgan", "no_batch_norm", "no_norm", "mlp_generator", "tanh", "deep_residual"
@@ -63,8 +46,8 @@ _LOSSES: dict[str, dict[str, Any]] = {
         "num_critic_steps": 5,
     },
 }
-_SIDE = 4
-_NUM_SHOWN = _SIDE**2
+NUM_SHOWN = 16
+"""Samples that are kept of a cell."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +127,8 @@ def cell_settings(settings: Settings, architecture: str, loss: str) -> GANSettin
 
 def train_cell(settings: GANSettings, dataset: Dataset, yardstick: Yardstick) -> Cell:
     """Trains a cell, or finds what became of it, and measures its samples."""
-    from experiments.gan import pictures
+    from experiments.gan.latent_pictures import make_draw
+    from experiments.gan.pictures import measured_samples
 
     info = DataInfo.of(dataset)
     game = build_game(settings, info)
@@ -160,91 +144,8 @@ def train_cell(settings: GANSettings, dataset: Dataset, yardstick: Yardstick) ->
         except NonFiniteError as error:
             write_atomically(diverged, f"{error}\n")
             return Cell()
-        generate = pictures.make_draw(game)(state)
-        _, samples = pictures.measured_samples(dataset, info, game, generate)
+        generate = make_draw(game)(state)
+        _, samples = measured_samples(dataset, info, game, generate)
         record = measure_samples(run, dataset, yardstick, samples)
     values = record["metrics"]["samples"]
-    return Cell(samples[:_NUM_SHOWN], values["coverage"], values["Frechet distance of features"])
-
-
-def main() -> None:
-    """Trains every cell that is not done, prints the table and draws the figure."""
-    settings = parse(Settings, "experiments.gan_architectures", __doc__)
-    configure()
-    with errors_exit(2, ValueError):
-        dataset = settings.data.load()
-        grid = {
-            (row, column): cell_settings(settings, row, column)
-            for row in settings.architectures
-            for column in settings.losses
-        }
-        for cell in grid.values():
-            training.check(dataset, all_critic_steps(cell))
-    yardstick = make_yardstick(dataset)
-    cells: dict[tuple[str, str], Cell] = {}
-    for number, (names, cell) in enumerate(grid.items(), start=1):
-        print(f"{number} of {len(grid)}: {names[0]}, {names[1]}", file=sys.stderr)
-        cells[names] = train_cell(cell, dataset, yardstick)
-    rows = [
-        {"networks": row, "loss": column, "coverage": cell.coverage, "frechet": cell.frechet}
-        for (row, column), cell in cells.items()
-    ]
-    results = pathlib.Path(settings.run_dir) / "results.json"
-    write_atomically(results, json.dumps(rows, indent=1) + "\n")
-    rich.console.Console().print(_table(settings, dataset, yardstick, cells))
-    path = pathlib.Path(settings.run_dir) / "robustness.png"
-    _draw(path, settings, dataset, cells)
-    print(f"results: {results}\nfigure: {path}")
-
-
-def _table(
-    settings: Settings,
-    dataset: Dataset,
-    yardstick: Yardstick,
-    cells: Mapping[tuple[str, str], Cell],
-) -> rich.table.Table:
-    table = rich.table.Table(
-        "networks",
-        title=f"{dataset.name}: coverage of the test images (Frechet distance of features)",
-        caption=f"{settings.steps:,} steps a cell; features: {yardstick.note}, net {yardstick.net.name[:8]}",
-        title_justify="left",
-        caption_justify="left",
-    )
-    for column in settings.losses:
-        table.add_column(column.replace("_", " "), justify="right")
-    for row in settings.architectures:
-        table.add_row(row, *(str(cells[row, column]) for column in settings.losses))
-    return table
-
-
-def _draw(
-    path: pathlib.Path,
-    settings: Settings,
-    dataset: Dataset,
-    cells: Mapping[tuple[str, str], Cell],
-) -> None:
-    """A sheet of samples for every cell."""
-    from jaxgen import plots
-
-    levels = DataInfo.of(dataset).levels
-    blank = np.zeros((_NUM_SHOWN, *dataset.shape), np.uint8)
-
-    def sheet(cell: Cell) -> np.ndarray:
-        x = blank if cell.samples is None else cell.samples
-        return plots.image_grid(x, levels=levels, columns=_SIDE)
-
-    sheets = [
-        [sheet(cells[row, column]) for column in settings.losses] for row in settings.architectures
-    ]
-    plots.labelled_grid(
-        path,
-        np.array(sheets),
-        row_labels=settings.architectures,
-        column_labels=settings.losses,
-        title="Samples of every pair of networks under every loss; black if it diverged",
-        tile=1,
-    )
-
-
-if __name__ == "__main__":
-    main()
+    return Cell(samples[:NUM_SHOWN], values["coverage"], values["Frechet distance of features"])

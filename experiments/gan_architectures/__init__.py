@@ -1,0 +1,1 @@
+"""The experiment that compares architectures of GANs under several losses."""
