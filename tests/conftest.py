@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import subprocess
 import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -26,6 +27,23 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def shell():
+    """Runs an experiment in a process of its own, on as many devices as asked for."""
+
+    def run(module: str, *args: object, devices: int = 1) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", f"experiments.{module}", *map(str, args)],
+            env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
+            cwd=pathlib.Path(__file__).parent.parent,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import sys
@@ -21,18 +20,6 @@ SMALL = [
     *("--latent-dim", "3", "--autoencoder-steps", "10", "--importance-samples", "4"),
     *("--mixture-components", "2"),
 ]
-
-
-def shell(module: str, *args: object, devices: int = 1) -> subprocess.CompletedProcess:
-    """Runs an experiment in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{module}", *map(str, args)],
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 @pytest.fixture
@@ -71,7 +58,7 @@ def check_files(run_dir: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(tmp_path_factory, shell) -> Path:
     """A run made by the command line."""
     run_dir = tmp_path_factory.mktemp("finished") / "run"
     done = shell("vae", "--run-dir", run_dir, *SMALL)
@@ -122,7 +109,7 @@ def test_evaluate_repeats_the_numbers_of_training(finished, call):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["sample", "evaluate"])
-def test_other_programs_in_processes_of_their_own(finished, tmp_path, module):
+def test_other_programs_in_processes_of_their_own(finished, tmp_path, module, shell):
     out = ["--out", tmp_path / "sheet.png"] if module == "sample" else []
     done = shell(module, finished, *out)
     assert done.returncode == 0, done.stderr
@@ -222,7 +209,7 @@ def test_empty_folder(call, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_bad_setting_in_a_process_of_its_own(tmp_path):
+def test_bad_setting_in_a_process_of_its_own(tmp_path, shell):
     done = shell("vae", "--run-dir", tmp_path / "run", "--batch-size", 12, devices=8)
     assert done.returncode == 2
     assert done.stderr == (

@@ -241,3 +241,18 @@ def test_a_batch_is_that_of_a_critic_step():
     assert all_critic_steps(settings).batch_size == 320
     with pytest.raises(ValueError, match="batch_size: 12 does not divide by the 8 devices"):
         all_critic_steps(Settings(training=TrainingSettings(batch_size=12), num_critic_steps=2))
+
+
+@pytest.mark.slow
+def test_any_number_of_devices_trains_alike(shell, tmp_path):
+    """Twenty steps of Adam with two critic steps each, WGAN-GP and noise: the losses differ by rounding."""
+    options = ("--loss", "wasserstein", "--penalty", "wgan_gp", "--instance-noise", "0.1")
+    sizes = ("--steps", 20, "--steps-per-call", 10, "--num-critic-steps", 2, "--width", 4)
+    losses = []
+    for devices in (1, 2, 4, 8):
+        run = tmp_path / str(devices)
+        done = shell("gan", "--run-dir", run, *options, *sizes, devices=devices)
+        assert done.returncode == 0, done.stderr
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        losses.append([[row["critic_loss"], row["generator_loss"]] for row in rows[:2]])
+    np.testing.assert_allclose(losses[1:], [losses[0]] * 3, rtol=1e-3, atol=1e-4)

@@ -190,21 +190,29 @@ def test_damaged_newest_checkpoint_is_passed_over(tmp_path, uninterrupted, refer
     assert program.steps() == steps
 
 
-@pytest.mark.slow
-def test_command_line_killed_at_random_moments(tmp_path):
-    options = (
-        "--steps 300 --steps-per-call 10 --checkpoint-every 20 --hidden-sizes 16 --latent-dim 4"
-    )
-    options += " --importance-samples 4 --autoencoder-steps 20"
+COMMON = "--steps 300 --steps-per-call 10 --checkpoint-every 20 --hidden-sizes 16 --latent-dim 4"
+VAE = "--importance-samples 4 --autoencoder-steps 20"
+GAN = "--generator mlp --critic mlp --loss hinge --spectral --penalty none --draw-every 50"
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("experiment", "options", "results"),
+    [
+        ("vae", VAE, ("evaluation.json", "autoencoder/metrics.jsonl", "samples/latents.png")),
+        ("gan", GAN, ("evaluation.json", "sample_metrics.json", "samples/film.gif")),
+    ],
+)
+def test_command_line_killed_at_random_moments(tmp_path, experiment, options, results):
     def program(name: str) -> Program:
         run_dir = tmp_path / name
-        line = ["-m", "experiments.vae", "--run-dir", str(run_dir), *options.split()]
+        settings = f"{COMMON} {options}".split()
+        line = ["-m", f"experiments.{experiment}", "--run-dir", str(run_dir), *settings]
         return Program(line, run_dir)
 
     whole = program("whole")
     whole.run()
     killed = program("killed")
     kill_and_finish(killed, whole.metrics(), 5, seed=0)
-    for name in ("evaluation.json", "autoencoder/metrics.jsonl", "samples/latents.png"):
+    for name in results:
         assert (killed.run_dir / name).read_bytes() == (whole.run_dir / name).read_bytes(), name
