@@ -382,3 +382,13 @@ def test_mismatched_arrays_are_refused():
         jnn.conv(x.astype(jnp.bfloat16), jnp.ones((3, 3, 3, 2)))
     with pytest.raises(AssertionError):
         jnn.conv_transpose(x, jnp.ones((3, 3, 3, 2)))
+
+
+@pytest.mark.parametrize("num", [33, 300])
+def test_blocks_of_examples_change_no_kernel_gradient(num):
+    """More examples than a block holds, in parts of unequal size."""
+    x, y = (value.astype(np.float32) for value in draw(3, (num, 5, 4, 2), (num, 3, 2, 3)))
+    found = jnn.conv_kernel_gradient(jnp.asarray(x), jnp.asarray(y), kernel_size=(3, 3), stride=2)
+    padding = lax_padding((5, 4), (3, 3), (2, 2), "SAME")
+    expected = references.convolution_kernel_gradient(x, y, (3, 3), (2, 2), padding)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
