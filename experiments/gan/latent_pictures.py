@@ -28,12 +28,11 @@ MakeDraw = Callable[[gan.GanState], Draw]
 """``state -> Draw`` with the averaged generator and batch statistics of its own."""
 
 
-def make_draw(game: gan.Game, *, threshold: float | None = None) -> MakeDraw:
+def make_draw(game: gan.Game) -> MakeDraw:
     """Compiles, once for all states, how a game's generator draws images.
 
     Args:
         game: whose generator it is.
-        threshold: of the latents that will be drawn; None for normal ones.
 
     Returns:
         What makes a `Draw` of a state.
@@ -41,9 +40,7 @@ def make_draw(game: gan.Game, *, threshold: float | None = None) -> MakeDraw:
     assert game.levels is not None
     levels = game.levels
     apply: Any = game.generator.apply
-    standing = jax.jit(
-        functools.partial(gan.algorithm.standing_variables, game, threshold=threshold)
-    )
+    standing = jax.jit(functools.partial(gan.algorithm.standing_variables, game))
 
     @jax.jit
     def generate(variables: Any, z: Array, label: Array | None) -> Array:
@@ -84,12 +81,14 @@ def draw_walks(run: RunDirectory, info: DataInfo, game: gan.Game, generate: Draw
     )
 
 
-def draw_truncation(run: RunDirectory, info: DataInfo, game: gan.Game, state: gan.GanState) -> None:
-    """Samples of latents within a threshold: the lower, the less variety."""
+def draw_truncation(run: RunDirectory, info: DataInfo, game: gan.Game, generate: Draw) -> None:
+    """Samples of latents within a threshold: the lower, the less variety.
+
+    The batch statistics are those of normal latents: statistics of truncated ones would scale the first layer back.
+    """
     rows = []
     for threshold in _THRESHOLDS:
         z = latents.truncated_normal(jax.random.key(3), (10, game.latent_dim), threshold=threshold)
-        generate = make_draw(game, threshold=threshold)(state)
         rows.append(generate(z, labels(game, info, 10)))
     plots.labelled_grid(
         run.samples / "truncation.png",

@@ -79,7 +79,7 @@ def draw(
     _draw_curves(run)
     _draw_film(run)
     latent_pictures.draw_walks(run, info, game, generate)
-    latent_pictures.draw_truncation(run, info, game, state)
+    latent_pictures.draw_truncation(run, info, game, generate)
     z, samples = measured_samples(dataset, info, game, generate)
     _draw_neighbors(run, info, samples, dataset)
     yardstick = make_yardstick(dataset)

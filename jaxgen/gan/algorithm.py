@@ -18,7 +18,6 @@ from jaxgen.gan.updates import (
     generator_step,
     to_critic_range,
 )
-from jaxgen.latents import truncated_normal
 from jaxgen.pixels import from_model_range
 from jaxgen.training.state import create_train_state
 from jaxgen.training.step import shared_key
@@ -230,15 +229,12 @@ def _evaluate(game: Game, state: GanState, batch: Batch, key: Key) -> Metrics:
     }
 
 
-def standing_variables(
-    game: Game, state: GanState, *, threshold: float | None = None
-) -> dict[str, PyTree]:
+def standing_variables(game: Game, state: GanState) -> dict[str, PyTree]:
     """The averaged generator with batch statistics of its own: those of training belong to other parameters.
 
     Args:
         game: whose generator it is.
         state: of both players.
-        threshold: of `jaxgen.latents.truncated_normal`, for samples of truncated latents; None for normal ones.
 
     Returns:
         The variables for `train=False`; a function of the state alone.
@@ -256,12 +252,7 @@ def standing_variables(
         label = None
         if num_classes is not None:
             label = jax.random.randint(label_key, (_STATISTICS_BATCH,), 0, num_classes)
-        shape = (_STATISTICS_BATCH, game.latent_dim)
-        z = (
-            jax.random.normal(latent_key, shape)
-            if threshold is None
-            else truncated_normal(latent_key, shape, threshold=threshold)
-        )
+        z = jax.random.normal(latent_key, (_STATISTICS_BATCH, game.latent_dim))
         _, new_stats = apply_in_training(game.generator, variables["params"], batch_stats, z, label)
         return new_stats, new_stats
 

@@ -21,7 +21,7 @@ from jaxgen.types import Array
 _ORDER = ("NHWC", "HWIO", "NHWC")
 
 # Examples in one convolution of a kernel's gradient: in it they are channels, and blocks of 32 take 60 to 85 % of the
-# time of 64 and of 128 at once (nine layers of 1x1 to 32x32 pixels, 3 to 256 channels). Compilation bounds their number.
+# time of 64 or 128 at once, which saves up to 6 % of a training step. Compilation bounds the number of blocks.
 _BLOCK_SIZE = 32
 _MAX_BLOCKS = 8
 
