@@ -14,7 +14,7 @@ import pytest
 from scipy import special
 
 from experiments.mode_collapse import __main__ as mode_collapse
-from experiments.mode_collapse import methods, pictures, results, runs, targets
+from experiments.mode_collapse import methods, pictures, results, targets, training
 from experiments.mode_collapse.settings import PROTOCOLS, Method, Settings
 from experiments.settings import DataSettings
 from experiments.training import EVALUATION_SEED
@@ -87,7 +87,7 @@ def test_a_seed_trains_as_alone_step_by_step(tmp_path):
     mixture = targets.mixture("ring")
     sizes = {"steps": 4, "steps_per_call": 2, "batch_size": 4, "num_samples": 20}
     run = RunDirectory(tmp_path)
-    result = runs.train(algorithm, mixture, run, name="two", seeds=[3, 7], **sizes)
+    result = training.train(algorithm, mixture, run, name="two", seeds=[3, 7], **sizes)
     points = np.load(results.samples_file(run, "two"))
     key = jax.random.key(7)
     state = algorithm.init(jax.random.fold_in(key, 0), {"x": jnp.zeros((1, 2))})
@@ -107,15 +107,15 @@ def test_an_interrupted_method_goes_on_with_the_same_bits(call, tmp_path, monkey
     """Stopped in the third of four dispatches, after the second was saved; the end is as if it never had."""
     line = ("--methods", "hinge", "--steps", 8, "--seed", 2)
     assert call("--run-dir", tmp_path / "whole", *line)[0] == 0
-    monkeypatch.setattr(runs, "_SECONDS_PER_CHECKPOINT", 0.0)
-    update = runs.Progress.update
+    monkeypatch.setattr(training, "_SECONDS_PER_CHECKPOINT", 0.0)
+    update = training.Progress.update
 
     def interrupt(self, step, metrics):
         if step == 6:
             raise KeyboardInterrupt
         update(self, step, metrics)
 
-    monkeypatch.setattr(runs.Progress, "update", interrupt)
+    monkeypatch.setattr(training.Progress, "update", interrupt)
     code, _, errors = call(*line)
     assert code == 130 and "goes on" in errors
     stopped = RunDirectory(tmp_path / "run")
@@ -126,7 +126,7 @@ def test_an_interrupted_method_goes_on_with_the_same_bits(call, tmp_path, monkey
     ahead = kept.extended(6, counts, [math.nan, 1.0], 1.0)
     assert (ahead.kl[-1], ahead.generator_gradient[-1]) == ([None, None], [None, 1.0])
     results.save_result(stopped, "hinge", ahead, np.zeros((2, 50, 2)))
-    monkeypatch.setattr(runs.Progress, "update", update)
+    monkeypatch.setattr(training.Progress, "update", update)
     code, out, errors = call(*line)
     assert code == 0 and "step 8/8" in out, errors
     both = [RunDirectory(tmp_path / name) for name in ("whole", "run")]
@@ -141,20 +141,20 @@ def test_one_by_one_is_the_other_way_to_map_seeds(tmp_path):
     algorithm = make("wasserstein_penalty", settings, mixture)
     sizes = {"steps": 4, "steps_per_call": 2, "batch_size": 8, "num_samples": 20}
     run = RunDirectory(tmp_path)
-    for name, way in (("at once", {}), ("one by one", {"map_seeds": runs.one_by_one})):
-        runs.train(algorithm, mixture, run, name=name, seeds=[0, 1], **sizes, **way)
+    for name, way in (("at once", {}), ("one by one", {"map_seeds": training.one_by_one})):
+        training.train(algorithm, mixture, run, name=name, seeds=[0, 1], **sizes, **way)
     both = [np.load(results.samples_file(run, name)) for name in results.load_results(run)]
     np.testing.assert_allclose(*both, rtol=1e-3, atol=1e-4)
     assert not np.allclose(both[0][0], both[0][1])
 
 
 def test_samples_come_in_blocks_that_differ(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "_BLOCK_SIZE", 8)
+    monkeypatch.setattr(training, "_BLOCK_SIZE", 8)
     mixture = targets.mixture("ring")
     algorithm = make("hinge", Settings(**TINY), mixture)
     sizes = {"steps": 2, "steps_per_call": 2, "batch_size": 4, "num_samples": 20, "name": "blocks"}
     run = RunDirectory(tmp_path)
-    runs.train(algorithm, mixture, run, seeds=[0], **sizes)
+    training.train(algorithm, mixture, run, seeds=[0], **sizes)
     (points,) = np.load(results.samples_file(run, "blocks"))
     assert points.shape == (20, 2) and len(np.unique(points, axis=0)) == 20
 

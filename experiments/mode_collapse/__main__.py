@@ -17,9 +17,9 @@ import rich.console
 
 from experiments.mode_collapse.methods import build, rows
 from experiments.mode_collapse.results import Result, load_results, results_file
-from experiments.mode_collapse.runs import one_by_one, train
 from experiments.mode_collapse.settings import PROTOCOLS, Settings
 from experiments.mode_collapse.targets import Target, mixture, stacked
+from experiments.mode_collapse.training import one_by_one, train
 from experiments.settings import errors_exit, parse, peek
 from jaxgen.training.checkpoint import CheckpointError
 from jaxgen.training.platform import configure

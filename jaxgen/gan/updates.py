@@ -124,7 +124,7 @@ def apply_in_training(
 def critic_step(
     game: Game, state: GanState, batch: Batch, key: Key, axis_name: str | None
 ) -> tuple[TrainState, Metrics]:
-    """Descends the critic's loss once; real and generated examples are judged as one batch.
+    """Descends the critic's loss once; under batch norm reals and fakes are one batch.
 
     Args:
         game: networks and rules.
@@ -145,11 +145,9 @@ def critic_step(
     chex.assert_equal_shape([real, fake])
     seen = _noisy(game, state, noise_key, real, fake, axis_name)
     penalty_keys = own_keys(penalty_key, len(real), axis_name)
-    labels = None if label is None else jnp.concatenate([label, label])
 
     def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
-        logits, new_stats = apply_in_training(game.critic, params, batch_stats, seen, labels)
-        real_logits, fake_logits = jnp.split(logits.astype(jnp.float32), 2)
+        real_logits, fake_logits, new_stats = _judge(game, params, batch_stats, seen, label)
         loss = game.objective.critic(real_logits, fake_logits)
         metrics = {
             "critic_real_logit": real_logits,
@@ -170,13 +168,9 @@ def critic_step(
         return loss, (metrics, new_stats)
 
     critic, metrics = gradient_step(state.critic, loss_fn, ema_decay=0.0, axis_name=axis_name)
-    if game.rules.weight_clip is not None:
-        bound = game.rules.weight_clip
-        clipped = jax.tree.map(lambda w: jnp.clip(w, -bound, bound), critic.params)
-        critic = critic.replace(params=clipped)
-    metrics["critic_loss"] = metrics.pop("loss")
-    metrics["critic_gradient_norm"] = metrics.pop("gradient_norm")
-    return critic, metrics
+    for name in ("loss", "gradient_norm"):
+        metrics[f"critic_{name}"] = metrics.pop(name)
+    return _clipped(critic, game.rules.weight_clip), metrics
 
 
 def generator_step(
@@ -205,18 +199,8 @@ def generator_step(
     def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
         fake, new_stats = apply_in_training(game.generator, params, batch_stats, z, label)
         seen = _noisy(game, state, noise_key, real, fake, axis_name)
-        # One batch for batch norm, so that both players have one critic. Other critics judge each example alone, and
-        # in parts the compiler drops the real half where the objective ignores it.
-        num_parts = 1 if couples_examples(game.critic) else 2
-        labels = None if label is None else jnp.concatenate([label] * (2 // num_parts))
-        logits = [
-            apply_in_training(game.critic, rival.params, rival.batch_stats, part, labels)[0]
-            for part in jnp.split(seen, num_parts)
-        ]
-        real_logits, fake_logits = logits if num_parts == 2 else jnp.split(logits[0], 2)
-        loss = game.objective.generator(
-            real_logits.astype(jnp.float32), fake_logits.astype(jnp.float32)
-        )
+        real_logits, fake_logits, _ = _judge(game, rival.params, rival.batch_stats, seen, label)
+        loss = game.objective.generator(real_logits, fake_logits)
         return loss, ({}, new_stats)
 
     generator, metrics = gradient_step(
@@ -249,6 +233,32 @@ def couples_examples(critic: nn.Module) -> bool:
         True for batch norm.
     """
     return getattr(critic, "norm", "none") == "batch"
+
+
+def _judge(
+    game: Game, params: PyTree, batch_stats: PyTree, seen: Array, label: Array | None
+) -> tuple[Array, Array, PyTree]:
+    """The logits of reals and fakes, float32 `[B]` each, and the critic's new statistics."""
+    if couples_examples(game.critic):
+        # One batch for batch norm, so that both players have one critic.
+        labels = None if label is None else jnp.concatenate([label, label])
+        logits, stats = apply_in_training(game.critic, params, batch_stats, seen, labels)
+        real_logits, fake_logits = jnp.split(logits, 2)
+    else:
+        # Other critics judge each example alone. In parts, the compiler drops the real half where an objective ignores
+        # it, and both start from the same vectors of the spectral norm and find the same new ones.
+        (real_logits, stats), (fake_logits, _) = (
+            apply_in_training(game.critic, params, batch_stats, part, label)
+            for part in jnp.split(seen, 2)
+        )
+    return real_logits.astype(jnp.float32), fake_logits.astype(jnp.float32), stats
+
+
+def _clipped(critic: TrainState, bound: float | None) -> TrainState:
+    """The critic with every parameter within the bound, if there is one."""
+    if bound is None:
+        return critic
+    return critic.replace(params=jax.tree.map(lambda w: jnp.clip(w, -bound, bound), critic.params))
 
 
 def _latents(game: Game, key: Key, num: int, axis_name: str | None) -> Array:
