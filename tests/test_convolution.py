@@ -384,11 +384,40 @@ def test_mismatched_arrays_are_refused():
         jnn.conv_transpose(x, jnp.ones((3, 3, 3, 2)))
 
 
-@pytest.mark.parametrize("num", [33, 300])
-def test_blocks_of_examples_change_no_kernel_gradient(num):
-    """More examples than a block holds, in parts of unequal size."""
-    x, y = (value.astype(np.float32) for value in draw(3, (num, 5, 4, 2), (num, 3, 2, 3)))
+@pytest.mark.parametrize(
+    "num, size, channels", [(33, (65, 64), 4), (65, (5, 4), 2), (600, (5, 4), 2)]
+)
+def test_blocks_of_examples_change_no_kernel_gradient(num, size, channels):
+    """More examples than a block holds, of large and small images, in parts of unequal size."""
+    windows = (-(-size[0] // 2), -(-size[1] // 2))
+    x, y = (
+        value.astype(np.float32) for value in draw(3, (num, *size, channels), (num, *windows, 3))
+    )
     found = jnn.conv_kernel_gradient(jnp.asarray(x), jnp.asarray(y), kernel_size=(3, 3), stride=2)
-    padding = lax_padding((5, 4), (3, 3), (2, 2), "SAME")
+    padding = lax_padding(size, (3, 3), (2, 2), "SAME")
     expected = references.convolution_kernel_gradient(x, y, (3, 3), (2, 2), padding)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "num, size, channels, features",
+    [(71, (14, 13), 32, 128), (2, (50, 20), 3, 128), (200, (50, 20), 2, 5)],
+)
+def test_products_in_blocks_change_no_transposed_convolution(num, size, channels, features):
+    """Blocks of examples with and without a rest, for few channels and for many features."""
+    x, y, w = (
+        jnp.asarray(value, jnp.float32)
+        for value in draw(
+            4,
+            (num, *size, channels),
+            (num, -(-size[0] // 2), -(-size[1] // 2), features),
+            (4, 4, channels, features),
+        )
+    )
+    found, pull = jax.vjp(lambda y, w: jnn.conv_transpose(y, w, stride=2, output_size=size), y, w)
+    expected, plain_pull = jax.vjp(
+        lambda y, w: jnn.plain_conv_transpose(y, w, stride=2, output_size=size), y, w
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+    for gradient, plain in zip(pull(x), plain_pull(x), strict=True):
+        np.testing.assert_allclose(gradient, plain, rtol=1e-4, atol=0.01)
