@@ -4,7 +4,7 @@ XLA CPU has a fast path for convolutions in the dimension order NHWC x HWIO -> N
 entry computation it reorders others; inside `scan`, `while` and `cond` it does not, and what
 autodiff derives there (from `lax.conv_transpose` anywhere) runs 7 to 90 times slower. That path in
 turn multiplies with the zeros of a dilated image and is slow for one channel and for 1 x 1 kernels,
-where a matrix product wins.
+where a matrix product wins (`jaxgen.nn.products`).
 """
 
 import functools
@@ -13,9 +13,9 @@ import operator
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
+from jaxgen.nn import products
 from jaxgen.nn.geometry import Geometry, Pair
 from jaxgen.types import Array
 
@@ -34,9 +34,6 @@ _FEW_CHANNELS = 3
 _MANY_FEATURES = 96
 """From so many features on a product is worth the traffic of its windows: it takes 0.6 to 0.95 of the time."""
 
-_WINDOWS_SIZE = 2**20
-"""Numbers in the windows of one product; four times as many take up to 1.2 times as long."""
-
 
 def conv(x: Array, w: Array, geometry: Geometry) -> Array:
     """`conv` of a known geometry: a product for one channel and 1 x 1 kernels.
@@ -50,10 +47,7 @@ def conv(x: Array, w: Array, geometry: Geometry) -> Array:
         Features, `[B, h, w, O]`.
     """
     if x.shape[3] == 1 or geometry.kernel == (1, 1):
-        windows = _windows(x, geometry)
-        return jnp.dot(windows, w.reshape(-1, w.shape[3])).reshape(
-            len(x), *geometry.output, w.shape[3]
-        )
+        return products.conv(x, w, geometry)
     padding = list(zip(geometry.low, geometry.high, strict=True))
     return _canonical(x, w, padding, stride=geometry.stride)
 
@@ -77,7 +71,7 @@ def conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
     )
     has_many_features = is_sub_pixel and w.shape[3] >= _MANY_FEATURES
     if w.shape[2] <= _FEW_CHANNELS or has_many_features or geometry.kernel == (1, 1):
-        return _products(y, w, geometry)
+        return products.conv_transpose(y, w, geometry)
     if is_sub_pixel:
         return _sub_pixel(y, w, geometry)
     # Dilate `y` by the stride, flip `w` and swap its channels.
@@ -92,7 +86,7 @@ def conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
 
 
 def conv_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
-    """`conv_kernel_gradient` of a known geometry.
+    """`conv_kernel_gradient` of a known geometry: a product where `conv` is one, else convolutions of blocks.
 
     Args:
         x: images, `[B, H, W, C]`.
@@ -103,8 +97,7 @@ def conv_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
         Kernel, `[kh, kw, C, O]`.
     """
     if x.shape[3] == 1 or geometry.kernel == (1, 1):
-        w = jnp.dot(_windows(x, geometry).T, y.reshape(-1, y.shape[3]))
-        return w.reshape(*geometry.kernel, x.shape[3], y.shape[3])
+        return products.conv_kernel_gradient(x, y, geometry)
     is_small = math.prod(x.shape[1:]) < _SMALL_IMAGE
     block_size = _BLOCK_OF_SMALL if is_small else _BLOCK_OF_LARGE
     num_blocks = min(-(-len(x) // block_size), _MAX_BLOCKS)
@@ -154,57 +147,6 @@ def _canonical(
     )
 
 
-def _place(block: Array, start: Pair, size: Pair) -> Array:
-    """Puts a block at `start` of an image of zeros; what lies outside is cut off."""
-    (top, left), (height, width) = start, block.shape[1:3]
-    rows, columns = (top, size[0] - top - height, 0), (left, size[1] - left - width, 0)
-    return lax.pad(block, jnp.zeros((), block.dtype), [(0, 0, 0), rows, columns, (0, 0, 0)])
-
-
-def _windows(x: Array, geometry: Geometry) -> Array:
-    """The pixels of each window in a row: `[B h w, kh kw C]`."""
-    x = _place(x, geometry.low, geometry.covered)
-    (down, right), (height, width) = geometry.stride, geometry.covered
-    shifted = [
-        x[
-            :,
-            u : height + 1 - geometry.kernel[0] + u : down,
-            v : width + 1 - geometry.kernel[1] + v : right,
-        ]
-        for u, v in np.ndindex(geometry.kernel)
-    ]
-    windows = jnp.concatenate(shifted, axis=3)
-    return windows.reshape(-1, windows.shape[3])
-
-
-def _products(y: Array, w: Array, geometry: Geometry) -> Array:
-    """`_overlap_add` of so many examples at a time as keep their windows in the cache."""
-    windows_size = math.prod(y.shape[:3]) * math.prod(w.shape[:3])
-    num_blocks = min(-(-windows_size // _WINDOWS_SIZE), len(y))
-    if num_blocks <= 1:
-        return _overlap_add(y, w, geometry)
-    block_size = -(-len(y) // num_blocks)
-    return lax.map(lambda y: _overlap_add(y[None], w, geometry)[0], y, batch_size=block_size)
-
-
-def _overlap_add(y: Array, w: Array, geometry: Geometry) -> Array:
-    """All windows by one product, cut into blocks of a stride, which are shifted and added."""
-    batch, rows, columns, _ = y.shape
-    (height, width), channels = geometry.stride, w.shape[2]
-    down, across = (-(-k // s) for k, s in zip(geometry.kernel, geometry.stride, strict=True))
-    fill = (down * height - w.shape[0], across * width - w.shape[1])
-    w = jnp.pad(w, ((0, fill[0]), (0, fill[1]), (0, 0), (0, 0)))
-    windows = jnp.dot(y.reshape(-1, y.shape[3]), w.reshape(-1, w.shape[3]).T)
-    windows = windows.reshape(batch, rows, columns, down, height, across, width, channels)
-    image = jnp.zeros((batch, *geometry.size, channels), y.dtype)
-    for u, v in np.ndindex(down, across):
-        block = jnp.swapaxes(windows[:, :, :, u, :, v], 2, 3)
-        block = block.reshape(batch, rows * height, columns * width, channels)
-        start = (u * height - geometry.low[0], v * width - geometry.low[1])
-        image += _place(block, start, geometry.size)
-    return image
-
-
 def _sub_pixel(y: Array, w: Array, geometry: Geometry) -> Array:
     """All pixels of a stride by one convolution without dilation, as channels that move to pixels."""
     (height, width), (channels, features) = geometry.stride, w.shape[2:]
@@ -215,4 +157,4 @@ def _sub_pixel(y: Array, w: Array, geometry: Geometry) -> Array:
     batch, rows, columns, _ = z.shape
     blocks = jnp.swapaxes(z.reshape(batch, rows, columns, height, width, channels), 2, 3)
     image = blocks.reshape(batch, rows * height, columns * width, channels)
-    return _place(image, (-geometry.low[0], -geometry.low[1]), geometry.size)
+    return products.place(image, (-geometry.low[0], -geometry.low[1]), geometry.size)
