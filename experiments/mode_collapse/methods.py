@@ -33,7 +33,9 @@ def rows(settings: Settings) -> dict[str, Row]:
     """All methods by name."""
     clipping = gan.Rules(weight_clip=settings.weight_clip)
     penalty = gan.Rules(PENALTIES["wgan_gp"], settings.penalty_weight)
-    r1_r2 = gan.Rules(PENALTIES["r1_r2"], settings.zero_centered_weight)
+    r1, r1_r2 = (
+        gan.Rules(PENALTIES[name], settings.zero_centered_weight) for name in ("r1", "r1_r2")
+    )
     num_steps = settings.wasserstein_critic_steps
     return {
         "minimax": Row(objectives.minimax),
@@ -43,6 +45,7 @@ def rows(settings: Settings) -> dict[str, Row]:
         "hinge": Row(objectives.hinge),
         "wasserstein_clipping": Row(objectives.wasserstein, clipping, num_steps),
         "wasserstein_penalty": Row(objectives.wasserstein, penalty, num_steps),
+        "relativistic_r1": Row(objectives.relativistic, r1),
         "relativistic_r1_r2": Row(objectives.relativistic, r1_r2),
     }
 

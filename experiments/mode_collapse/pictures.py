@@ -16,7 +16,7 @@ from jaxgen import plots
 from jaxgen.gan import losses
 from jaxgen.training.run_directory import RunDirectory
 
-_COLUMNS = 3
+_COLUMNS = 5
 _LARGEST_LOGIT = 15.0
 _NUM_IMAGES = 16
 
@@ -129,7 +129,7 @@ def _draw_points(
     figure = plots.new_figure(3.2 * columns, 3.3 * rows)
     for index, (name, x) in enumerate(panels.items()):
         count = target.score(x)
-        title = f"{name}: {count.num_found} modes, {count.good_share:.0%} good"
+        title = f"{name}: {count.num_found} of {target.num_modes}, {count.good_share:.0%} good"
         axes = figure.add_subplot(rows, columns, index + 1)
         plots.style_axes(axes, title=title)
         axes.title.set_fontsize(8)

@@ -14,6 +14,7 @@ Method = Literal[
     "hinge",
     "wasserstein_clipping",
     "wasserstein_penalty",
+    "relativistic_r1",
     "relativistic_r1_r2",
 ]
 
@@ -65,8 +66,8 @@ class Settings:
     """Bound on the critic's parameters (wasserstein_clipping)."""
     penalty_weight: float = 1.0
     """Of the gradient penalty (wasserstein_penalty)."""
-    zero_centered_weight: float = 0.01
-    """Of R1 and of R2 (relativistic_r1_r2)."""
+    zero_centered_weight: float = 1.0
+    """Of R1 and of R2 (relativistic_r1 and relativistic_r1_r2)."""
     num_samples: int = 2500
     """Samples of each seed behind a count."""
 
@@ -113,7 +114,7 @@ PROTOCOLS = {
         learning_rate=1e-3,
         latent_dim=64,
         penalty_weight=10.0,
-        zero_centered_weight=0.3,
+        zero_centered_weight=100.0,
         num_samples=26_000,
     ),
 }
