@@ -385,10 +385,10 @@ def test_mismatched_arrays_are_refused():
 
 
 @pytest.mark.parametrize(
-    "num, size, channels", [(33, (65, 64), 4), (65, (5, 4), 2), (600, (5, 4), 2)]
+    "num, size, channels", [(0, (5, 4), 2), (33, (65, 64), 4), (65, (5, 4), 2), (600, (5, 4), 2)]
 )
 def test_blocks_of_examples_change_no_kernel_gradient(num, size, channels):
-    """More examples than a block holds, of large and small images, in parts of unequal size."""
+    """None, and more examples than a block holds, of large and small images, in parts of unequal size."""
     windows = (-(-size[0] // 2), -(-size[1] // 2))
     x, y = (
         value.astype(np.float32) for value in draw(3, (num, *size, channels), (num, *windows, 3))
@@ -401,7 +401,7 @@ def test_blocks_of_examples_change_no_kernel_gradient(num, size, channels):
 
 @pytest.mark.parametrize(
     "num, size, channels, features",
-    [(71, (14, 13), 32, 128), (2, (50, 20), 3, 128), (200, (50, 20), 2, 5)],
+    [(71, (14, 13), 32, 128), (2, (50, 20), 3, 128), (200, (50, 20), 2, 5), (0, (6, 4), 2, 5)],
 )
 def test_products_in_blocks_change_no_transposed_convolution(num, size, channels, features):
     """Blocks of examples with and without a rest, for few channels and for many features."""

@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 from scipy import special
 
+from experiments.gan.build import PENALTIES
 from experiments.mode_collapse import __main__ as mode_collapse
 from experiments.mode_collapse import methods, pictures, results, targets, training
 from experiments.mode_collapse.settings import PROTOCOLS, Method, Settings
@@ -245,6 +246,8 @@ def test_every_method_steps(method):
     leaves = jax.tree.leaves(state.critic.params)
     largest = max(float(jnp.max(jnp.abs(leaf))) for leaf in leaves)
     assert (largest < 0.05001) == (method == "wasserstein_clipping")
+    name = method.removeprefix("relativistic_")
+    assert name == method or methods.rows(settings)[method].rules.penalty is PENALTIES[name]
     assert ("critic_penalty" in metrics) == (
         method == "wasserstein_penalty" or method.startswith("relativistic")
     )

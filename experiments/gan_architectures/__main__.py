@@ -1,6 +1,6 @@
 """Trains pairs of networks under several losses: which losses bear which architectures.
 
-python -m experiments.gan_architectures            # digits, 6 pairs, 4 losses, a quarter of an hour
+python -m experiments.gan_architectures            # digits, 6 pairs, 4 losses, ten minutes
 python -m experiments.gan_architectures --dataset mnist --data-dir DIR --steps 5000 --run-dir runs/pairs_mnist
 
 After figure 2 of Gulrajani et al. 2017, Improved training of Wasserstein GANs, on a small data set. There every loss

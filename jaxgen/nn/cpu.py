@@ -100,7 +100,7 @@ def conv_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
         return products.conv_kernel_gradient(x, y, geometry)
     is_small = math.prod(x.shape[1:]) < _SMALL_IMAGE
     block_size = _BLOCK_OF_SMALL if is_small else _BLOCK_OF_LARGE
-    num_blocks = min(-(-len(x) // block_size), _MAX_BLOCKS)
+    num_blocks = max(1, min(-(-len(x) // block_size), _MAX_BLOCKS))
     blocks = zip(jnp.array_split(x, num_blocks), jnp.array_split(y, num_blocks), strict=True)
     return functools.reduce(operator.add, (_kernel_gradient(*block, geometry) for block in blocks))
 
