@@ -1,7 +1,7 @@
-"""Convolutions of jaxgen beside those of lax: forward and backward, inside of `lax.scan` and outside.
+"""Convolutions of jaxgen beside those of lax: forward and backward, in `lax.scan` and outside.
 
-Run it with `python -m benchmarks.convolutions`. The contestants of a row take turns, and each number
-is a median over windows. Lower is better everywhere.
+Run it with `python -m benchmarks.convolutions`. The contestants of a row take turns, and each
+number is a median over windows. Lower is better everywhere.
 """
 
 import statistics
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxgen.nn import conv, conv_transpose
-from jaxgen.training.platform import configure
+from jaxgen.training.jax_setup import configure
 from jaxgen.types import Array
 
 ORDER = ("NHWC", "HWIO", "NHWC")
@@ -81,7 +81,7 @@ def strided(stride: int) -> tuple[Layer, Layer]:
 
 
 def transposed(stride: int) -> tuple[Layer, Layer]:
-    """Returns a transposed convolution with the kernel of `nn.ConvTranspose` by jaxgen and by lax."""
+    """Returns a transposed convolution with the kernel of `nn.ConvTranspose` by both."""
 
     def ours(x: Array, w: Array) -> Array:
         return conv_transpose(x, jnp.swapaxes(w[::-1, ::-1], 2, 3), stride=stride)
@@ -165,7 +165,7 @@ def interleaved(contestants: dict[str, Contestant], num_windows: int) -> dict[st
 
 
 def ratio(numerators: list[float], denominators: list[float]) -> float:
-    """Returns the median of the ratios of neighbouring windows, which share the noise of their time."""
+    """Returns the median of the ratios of neighbouring windows, which share their noise."""
     return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
 
 

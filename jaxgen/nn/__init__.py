@@ -1,13 +1,7 @@
 """What the networks of two or more families share; modules have the parameters of Flax's."""
 
-from jaxgen.nn.convolution import (
-    conv,
-    conv_kernel_gradient,
-    conv_transpose,
-    plain_conv,
-    plain_conv_transpose,
-)
-from jaxgen.nn.modules import Conv, ConvTranspose, forward_mode
+from jaxgen.nn.convolution import conv, conv_kernel_gradient, conv_transpose
+from jaxgen.nn.modules import Conv, ConvTranspose
 from jaxgen.nn.normalization import BatchNorm, batch_norm
 from jaxgen.nn.resampling import average_pool, depth_to_space, space_to_depth, upsample_nearest
 from jaxgen.nn.sums import add_bias, channel_sum
@@ -24,9 +18,6 @@ __all__ = [
     "conv_kernel_gradient",
     "conv_transpose",
     "depth_to_space",
-    "forward_mode",
-    "plain_conv",
-    "plain_conv_transpose",
     "space_to_depth",
     "upsample_nearest",
 ]

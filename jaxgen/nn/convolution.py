@@ -1,122 +1,134 @@
-"""Convolutions that are fast on every backend, forward and backward, in `lax.scan` and outside.
+"""Convolutions that are fast on every backend, in every mode of derivative, in `lax.scan` and out.
 
 With stride `s`, low padding `p` and kernel offset `u`, three functions share one trilinear form
 
     sum_{b, i, u, c, o}  x[b, i s + u - p, c]  w[u, c, o]  y[b, i, o]
 
 Fixing two of its arguments gives a linear function of the third: `conv(x, w)` is its gradient in
-`y`, `conv_transpose(y, w)` that in `x`, `conv_kernel_gradient(x, y)` that in `w`. Each derivative
-of one is another of them, so the three are closed under reverse-mode differentiation to any order.
-On a CPU each is written as XLA computes it fast (`jaxgen.nn.cpu`). On a GPU or TPU the vendor's
-library knows the patterns that autodiff makes, so there `lax.platform_dependent` selects these.
-
-`jax.custom_vjp` has no forward mode. For `jax.jvp`, `jax.jacfwd` or a forward-over-reverse Hessian,
-use `plain_conv` and `plain_conv_transpose`, or `forward_mode` around the `apply` of a model.
+`y`, `conv_transpose(y, w)` that in `x`, `conv_kernel_gradient(x, y)` that in `w`. Each is bilinear:
+its tangents are itself and its transposes the other two, so the three are closed under derivatives
+of any mode and order. On a CPU each is written as XLA computes it fast (`jaxgen.nn.cpu`); on a GPU
+or TPU, whose libraries know the patterns that autodiff of lax makes, each is such a pattern.
 """
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import chex
 import jax
+import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching
 
 from jaxgen.nn import cpu
 from jaxgen.nn.geometry import Geometry, Padding, convolution_geometry, pair, transposed_geometry
+from jaxgen.nn.primitives import bind, platform_primitive, vary_alike
 from jaxgen.types import Array
 
 
-def _plain(x: Array, w: Array, geometry: Geometry) -> Array:
-    """The convolution as lax and its autodiff have it: linear in each argument, all modes."""
+def _lax_conv(x: Array, w: Array, geometry: Geometry) -> Array:
+    """The convolution as lax has it."""
     padding = list(zip(geometry.low, geometry.high, strict=True))
     order = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(x, w, geometry.stride, padding, dimension_numbers=order)
 
 
-def _plain_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
-    """The adjoint of `_plain` in the image, derived by lax."""
-    image = jax.ShapeDtypeStruct((y.shape[0], *geometry.size, w.shape[2]), y.dtype)
-    (x,) = jax.linear_transpose(lambda x: _plain(x, w, geometry), image)(y)
+def _lax_conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
+    """The adjoint of `_lax_conv` in the image, derived by lax."""
+    like, _ = vary_alike([jnp.zeros((y.shape[0], *geometry.size, w.shape[2]), y.dtype), y])
+    (x,) = jax.linear_transpose(lambda x: _lax_conv(x, w, geometry), like)(y)
     return x
 
 
-def _plain_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
-    """The adjoint of `_plain` in the kernel, derived by lax."""
-    kernel = jax.ShapeDtypeStruct((*geometry.kernel, x.shape[3], y.shape[3]), x.dtype)
-    (w,) = jax.linear_transpose(lambda w: _plain(x, w, geometry), kernel)(y)
+def _lax_conv_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
+    """The adjoint of `_lax_conv` in the kernel, derived by lax."""
+    like, _ = vary_alike([jnp.zeros((*geometry.kernel, x.shape[3], y.shape[3]), x.dtype), x])
+    (w,) = jax.linear_transpose(lambda w: _lax_conv(x, w, geometry), like)(y)
     return w
 
 
-# In the three functions below the choice of a platform sits under the rule for derivatives, so it
-# is never differentiated: on every platform and at every order just the operations chosen here run.
+_Form = Callable[..., Array]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv(x: Array, w: Array, geometry: Geometry) -> Array:
-    """`conv` of a known geometry."""
-    return lax.platform_dependent(
-        x,
-        w,
-        cpu=functools.partial(cpu.conv, geometry=geometry),
-        default=functools.partial(_plain, geometry=geometry),
-    )
+def _primitive(name: str, cpu_form: _Form, lax_form: _Form) -> Primitive:
+    """A primitive of two arrays of rank 4, or of rank 5 for one convolution each leading index."""
+
+    def on_cpu(a: Array, b: Array, *, geometry: Geometry) -> Array:
+        if a.ndim == 4:
+            return cpu_form(a, b, geometry)
+        # `vmap` would make a convolution in groups, for which XLA's CPU compiler has no fast path.
+        return lax.map(lambda each: cpu_form(*each, geometry), (a, b))
+
+    def elsewhere(a: Array, b: Array, *, geometry: Geometry) -> Array:
+        form = functools.partial(lax_form, geometry=geometry)
+        return form(a, b) if a.ndim == 4 else jax.vmap(form)(a, b)
+
+    return platform_primitive(name, cpu=on_cpu, default=elsewhere)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
-    """`conv_transpose` of a known geometry."""
-    return lax.platform_dependent(
-        y,
-        w,
-        cpu=functools.partial(cpu.conv_transpose, geometry=geometry),
-        default=functools.partial(_plain_transpose, geometry=geometry),
-    )
+_conv = _primitive("conv", cpu.conv, _lax_conv)
+_conv_transpose = _primitive("conv_transpose", cpu.conv_transpose, _lax_conv_transpose)
+_conv_kernel_gradient = _primitive(
+    "conv_kernel_gradient", cpu.conv_kernel_gradient, _lax_conv_kernel_gradient
+)
+
+ad.defbilinear(
+    _conv,
+    lambda y, x, w, **static: _conv_transpose.bind(y, w, **static),
+    lambda y, x, w, **static: _conv_kernel_gradient.bind(x, y, **static),
+)
+ad.defbilinear(
+    _conv_transpose,
+    lambda x, y, w, **static: _conv.bind(x, w, **static),
+    lambda x, y, w, **static: _conv_kernel_gradient.bind(x, y, **static),
+)
+ad.defbilinear(
+    _conv_kernel_gradient,
+    lambda w, x, y, **static: _conv_transpose.bind(y, w, **static),
+    lambda w, x, y, **static: _conv.bind(x, w, **static),
+)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
-    """`conv_kernel_gradient` of a known geometry."""
-    return lax.platform_dependent(
-        x,
-        y,
-        cpu=functools.partial(cpu.conv_kernel_gradient, geometry=geometry),
-        default=functools.partial(_plain_kernel_gradient, geometry=geometry),
-    )
+def _batch(
+    primitive: Primitive,
+    shared: Sequence[tuple[int, int]],
+    operands: Sequence[Array],
+    dims: Sequence[Any],
+    **static: Any,
+) -> tuple[Array, int]:
+    """Result and its axis that `vmap` maps, of operands with theirs in `dims`.
+
+    `shared` has for each operand the axis (batch, channels or features) that it has in common with
+    the result but not with the other operand, here and in the result.
+    """
+    if None not in dims:
+        a, b = (jnp.moveaxis(array, dim, 0) for array, dim in zip(operands, dims, strict=True))
+        each = a.shape[:-4]
+        a, b = (array.reshape(math.prod(each), *array.shape[-4:]) for array in (a, b))
+        result = primitive.bind(a, b, **static)
+        return result.reshape(*each, *result.shape[1:]), 0
+    # A mapped axis joins the shared one, and parts from it in the result.
+    place = 0 if dims[1] is None else 1
+    leading = operands[1 - place].ndim - 4
+    axis, result_axis = (leading + shared_axis for shared_axis in shared[place])
+    moved = jnp.moveaxis(operands[place], dims[place], axis)
+    folded = list(operands)
+    folded[place] = lax.collapse(moved, axis, axis + 2)
+    result = primitive.bind(*folded, **static)
+    shape = list(result.shape)
+    shape[result_axis : result_axis + 1] = moved.shape[axis : axis + 2]
+    return result.reshape(shape), result_axis
 
 
-_Two = tuple[Array, Array]
-
-
-def _conv_forward(x: Array, w: Array, geometry: Geometry) -> tuple[Array, _Two]:
-    return _conv(x, w, geometry), (x, w)
-
-
-def _conv_backward(geometry: Geometry, residuals: _Two, y: Array) -> _Two:
-    x, w = residuals
-    return _conv_transpose(y, w, geometry), _conv_kernel_gradient(x, y, geometry)
-
-
-def _conv_transpose_forward(y: Array, w: Array, geometry: Geometry) -> tuple[Array, _Two]:
-    return _conv_transpose(y, w, geometry), (y, w)
-
-
-def _conv_transpose_backward(geometry: Geometry, residuals: _Two, x: Array) -> _Two:
-    y, w = residuals
-    return _conv(x, w, geometry), _conv_kernel_gradient(x, y, geometry)
-
-
-def _kernel_gradient_forward(x: Array, y: Array, geometry: Geometry) -> tuple[Array, _Two]:
-    return _conv_kernel_gradient(x, y, geometry), (x, y)
-
-
-def _kernel_gradient_backward(geometry: Geometry, residuals: _Two, w: Array) -> _Two:
-    x, y = residuals
-    return _conv_transpose(y, w, geometry), _conv(x, w, geometry)
-
-
-_conv.defvjp(_conv_forward, _conv_backward)
-_conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
-_conv_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+for _each, _shared in (
+    (_conv, ((0, 0), (3, 3))),
+    (_conv_transpose, ((0, 0), (2, 3))),
+    (_conv_kernel_gradient, ((3, 2), (3, 3))),
+):
+    batching.primitive_batchers[_each] = functools.partial(_batch, _each, _shared)
 
 
 def _geometry(x: Array, w: Array, stride: int | Sequence[int], padding: Padding) -> Geometry:
@@ -148,8 +160,7 @@ def conv(
     """Convolve images with a kernel (a cross-correlation, as everywhere in deep learning).
 
     `y[b, i, o] = sum_{u, c} x[b, i s + u - p, c] w[u, c, o]`, where `i`, `u`, `s`, `p` are pairs of
-    indices, strides and low paddings, and `x` is zero outside of the image. Derivatives in reverse
-    mode are fast at any order and everywhere; there is no forward mode (see `plain_conv`).
+    indices, strides and low paddings, and `x` is zero outside of the image.
 
     Args:
         x: images, `[B, H, W, C]`, floating.
@@ -165,9 +176,9 @@ def conv(
         ValueError: if the stride or the padding is malformed or leaves no window.
 
     Source:
-        Dumoulin and Visin (2016), A guide to convolution arithmetic for deep learning, chapter 2.
+        Dumoulin & Visin 2016, "A guide to convolution arithmetic for deep learning", chapter 2.
     """
-    return _conv(x, w, _geometry(x, w, stride, padding))
+    return bind(_conv, [x, w], geometry=_geometry(x, w, stride, padding))
 
 
 def conv_transpose(
@@ -202,9 +213,10 @@ def conv_transpose(
         ValueError: if the stride or the padding is malformed, or `output_size` does not fit `y`.
 
     Source:
-        Dumoulin and Visin (2016), A guide to convolution arithmetic for deep learning, chapter 4.
+        Dumoulin & Visin 2016, "A guide to convolution arithmetic for deep learning", chapter 4.
     """
-    return _conv_transpose(y, w, _transposed_geometry(y, w, stride, padding, output_size))
+    geometry = _transposed_geometry(y, w, stride, padding, output_size)
+    return bind(_conv_transpose, [y, w], geometry=geometry)
 
 
 def conv_kernel_gradient(
@@ -233,7 +245,7 @@ def conv_kernel_gradient(
         ValueError: if a setting is malformed, or the sizes of `x` and `y` do not fit each other.
 
     Source:
-        Dumoulin and Visin (2016), A guide to convolution arithmetic for deep learning, chapter 4.
+        Dumoulin & Visin 2016, "A guide to convolution arithmetic for deep learning", chapter 4.
     """
     chex.assert_rank([x, y], 4)
     chex.assert_equal(x.shape[0], y.shape[0])
@@ -241,59 +253,5 @@ def conv_kernel_gradient(
     kernel = pair("kernel_size", kernel_size)
     geometry = convolution_geometry((x.shape[1], x.shape[2]), kernel, stride, padding)
     if geometry.output != (y.shape[1], y.shape[2]):
-        raise ValueError(f"y must have {geometry.output} windows for this x, got {y.shape[1:3]}")
-    return _conv_kernel_gradient(x, y, geometry)
-
-
-def plain_conv(
-    x: Array, w: Array, *, stride: int | Sequence[int] = 1, padding: Padding = "SAME"
-) -> Array:
-    """Convolve as `conv` does, with lax's own derivatives: the path for `jvp` and Hessians.
-
-    On a CPU its reverse mode is slow inside of `lax.scan`.
-
-    Args:
-        x: images, `[B, H, W, C]`, floating.
-        w: kernel, `[kh, kw, C, O]`, of the dtype of `x`.
-        stride: step between windows, one positive integer or (vertical, horizontal).
-        padding: 'SAME', 'VALID' or explicit `((top, bottom), (left, right))`.
-
-    Returns:
-        Features, `[B, h, w, O]`.
-
-    Raises:
-        ValueError: if the stride or the padding is malformed or leaves no window.
-
-    Source:
-        Dumoulin and Visin (2016), A guide to convolution arithmetic for deep learning, chapter 2.
-    """
-    return _plain(x, w, _geometry(x, w, stride, padding))
-
-
-def plain_conv_transpose(
-    y: Array,
-    w: Array,
-    *,
-    stride: int | Sequence[int] = 1,
-    padding: Padding = "SAME",
-    output_size: Sequence[int] | None = None,
-) -> Array:
-    """Apply the adjoint of `conv` with lax's own derivatives: the path for `jvp` and Hessians.
-
-    Args:
-        y: features, `[B, h, w, O]`, floating.
-        w: kernel, `[kh, kw, C, O]`, of the dtype of `y`.
-        stride: step between windows, one positive integer or (vertical, horizontal).
-        padding: 'SAME', 'VALID' or explicit `((top, bottom), (left, right))` of the convolution.
-        output_size: spatial size `(H, W)` of the result, as in `conv_transpose`.
-
-    Returns:
-        Images, `[B, H, W, C]`.
-
-    Raises:
-        ValueError: if the stride or the padding is malformed, or `output_size` does not fit `y`.
-
-    Source:
-        Dumoulin and Visin (2016), A guide to convolution arithmetic for deep learning, chapter 4.
-    """
-    return _plain_transpose(y, w, _transposed_geometry(y, w, stride, padding, output_size))
+        raise ValueError(f"y: {y.shape[1:3]} windows, expected {geometry.output} for this x")
+    return bind(_conv_kernel_gradient, [x, y], geometry=geometry)

@@ -4,7 +4,7 @@ XLA CPU has a fast path for convolutions in the dimension order NHWC x HWIO -> N
 entry computation it reorders others; inside `scan`, `while` and `cond` it does not, and what
 autodiff derives there (from `lax.conv_transpose` anywhere) runs 7 to 90 times slower. That path in
 turn multiplies with the zeros of a dilated image and is slow for one channel and for 1 x 1 kernels,
-where a matrix product wins (`jaxgen.nn.products`).
+where a product of matrices wins.
 """
 
 import functools
@@ -15,15 +15,15 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgen.nn import products
 from jaxgen.nn.geometry import Geometry, Pair
+from jaxgen.nn.windows import overlap_add, place, take_windows
 from jaxgen.types import Array
 
 _ORDER = ("NHWC", "HWIO", "NHWC")
 
-# In the convolution of a kernel's gradient examples are channels, and images are transposed for it. Blocks of examples
-# that stay in the cache save 2 to 6 % of a training step: 64 of small images such as 14 x 14 of 64 channels, 32 of
-# others. Compilation bounds their number.
+# In the convolution of a kernel's gradient examples are channels, and images are transposed for it.
+# Blocks of examples that stay in the cache save 2 to 6 % of a training step: 64 of small images
+# such as 14 x 14 of 64 channels, 32 of others. Compilation bounds their number.
 _SMALL_IMAGE = 2**14
 _BLOCK_OF_SMALL, _BLOCK_OF_LARGE = 64, 32
 _MAX_BLOCKS = 8
@@ -32,11 +32,15 @@ _FEW_CHANNELS = 3
 """Images with at most as many channels are made by products; measured on cases of 1, 3 and 8."""
 
 _MANY_FEATURES = 96
-"""From so many features on a product is worth the traffic of its windows: it takes 0.6 to 0.95 of the time."""
+"""From so many features on a product takes 0.6 to 0.95 of the time, traffic of windows included."""
+
+
+def _is_product(x: Array, geometry: Geometry) -> bool:
+    return x.shape[3] == 1 or geometry.kernel == (1, 1)
 
 
 def conv(x: Array, w: Array, geometry: Geometry) -> Array:
-    """`conv` of a known geometry: a product for one channel and 1 x 1 kernels.
+    """Convolve: a product for one channel and for 1 x 1 kernels.
 
     Args:
         x: images, `[B, H, W, C]`.
@@ -46,14 +50,15 @@ def conv(x: Array, w: Array, geometry: Geometry) -> Array:
     Returns:
         Features, `[B, h, w, O]`.
     """
-    if x.shape[3] == 1 or geometry.kernel == (1, 1):
-        return products.conv(x, w, geometry)
+    if _is_product(x, geometry):
+        y = jnp.dot(take_windows(x, geometry), w.reshape(-1, w.shape[3]))
+        return y.reshape(x.shape[0], *geometry.output, w.shape[3])
     padding = list(zip(geometry.low, geometry.high, strict=True))
     return _canonical(x, w, padding, stride=geometry.stride)
 
 
 def conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
-    """`conv_transpose` of a known geometry: by a product for few channels or many features, else without dilation.
+    """Transpose: by a product for few channels or many features, else without dilation.
 
     Where the stride does not divide the kernel, the dilated convolution is left as the fastest.
 
@@ -71,7 +76,7 @@ def conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
     )
     has_many_features = is_sub_pixel and w.shape[3] >= _MANY_FEATURES
     if w.shape[2] <= _FEW_CHANNELS or has_many_features or geometry.kernel == (1, 1):
-        return products.conv_transpose(y, w, geometry)
+        return overlap_add(y, w, geometry)
     if is_sub_pixel:
         return _sub_pixel(y, w, geometry)
     # Dilate `y` by the stride, flip `w` and swap its channels.
@@ -86,7 +91,7 @@ def conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
 
 
 def conv_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
-    """`conv_kernel_gradient` of a known geometry: a product where `conv` is one, else convolutions of blocks.
+    """Correlate: a product where `conv` is one, else convolutions of blocks of examples.
 
     Args:
         x: images, `[B, H, W, C]`.
@@ -96,16 +101,19 @@ def conv_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     Returns:
         Kernel, `[kh, kw, C, O]`.
     """
-    if x.shape[3] == 1 or geometry.kernel == (1, 1):
-        return products.conv_kernel_gradient(x, y, geometry)
-    is_small = math.prod(x.shape[1:]) < _SMALL_IMAGE
-    block_size = _BLOCK_OF_SMALL if is_small else _BLOCK_OF_LARGE
-    num_blocks = max(1, min(-(-len(x) // block_size), _MAX_BLOCKS))
+    if _is_product(x, geometry):
+        w = jnp.dot(take_windows(x, geometry).T, y.reshape(-1, y.shape[3]))
+        return w.reshape(*geometry.kernel, x.shape[3], y.shape[3])
+    block_size = _BLOCK_OF_SMALL if math.prod(x.shape[1:]) < _SMALL_IMAGE else _BLOCK_OF_LARGE
+    num_blocks = 1
+    if isinstance(x.shape[0], int):  # Otherwise it is a symbol of `jax.export`.
+        num_blocks = max(1, min(-(-x.shape[0] // block_size), _MAX_BLOCKS))
     blocks = zip(jnp.array_split(x, num_blocks), jnp.array_split(y, num_blocks), strict=True)
-    return functools.reduce(operator.add, (_kernel_gradient(*block, geometry) for block in blocks))
+    parts = (_block_kernel_gradient(*block, geometry) for block in blocks)
+    return functools.reduce(operator.add, parts)
 
 
-def _kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
+def _block_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     """The gradient by a convolution in which channels and examples have changed places."""
     sizes = zip(geometry.covered, geometry.low, geometry.size, strict=True)
     high = [covered - low - size for covered, low, size in sizes]
@@ -148,7 +156,7 @@ def _canonical(
 
 
 def _sub_pixel(y: Array, w: Array, geometry: Geometry) -> Array:
-    """All pixels of a stride by one convolution without dilation, as channels that move to pixels."""
+    """All pixels of a stride as channels of one convolution without dilation, moved into place."""
     (height, width), (channels, features) = geometry.stride, w.shape[2:]
     down, across = w.shape[0] // height, w.shape[1] // width
     taps = w.reshape(down, height, across, width, channels, features)[::-1, :, ::-1]
@@ -157,4 +165,4 @@ def _sub_pixel(y: Array, w: Array, geometry: Geometry) -> Array:
     batch, rows, columns, _ = z.shape
     blocks = jnp.swapaxes(z.reshape(batch, rows, columns, height, width, channels), 2, 3)
     image = blocks.reshape(batch, rows * height, columns * width, channels)
-    return products.place(image, (-geometry.low[0], -geometry.low[1]), geometry.size)
+    return place(image, (-geometry.low[0], -geometry.low[1]), geometry.size)

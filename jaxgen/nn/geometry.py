@@ -58,7 +58,7 @@ def pair(name: str, value: int | Sequence[int]) -> Pair:
     """
     entries = (value, value) if isinstance(value, int) else tuple(value)
     if len(entries) != 2 or any(not isinstance(entry, int) or entry < 1 for entry in entries):
-        raise ValueError(f"{name} must be a positive integer or two of them, got {value!r}")
+        raise ValueError(f"{name}: {value!r}, expected a positive integer or two of them")
     return entries[0], entries[1]
 
 
@@ -71,7 +71,7 @@ def _split_padding(padding: Padding, same_total: Pair) -> tuple[Pair, Pair]:
         return (0, 0), (0, 0)
     if isinstance(padding, str) or len(padding) != 2 or any(len(axis) != 2 for axis in padding):
         raise ValueError(
-            f"padding must be 'SAME', 'VALID' or ((low, high), (low, high)), got {padding!r}"
+            f"padding: {padding!r}, expected 'SAME', 'VALID' or ((low, high), (low, high))"
         )
     return (padding[0][0], padding[1][0]), (padding[0][1], padding[1][1])
 
@@ -101,7 +101,7 @@ def convolution_geometry(
     geometry = Geometry(steps, low, high, size, kernel)
     if min(geometry.output) < 1:
         raise ValueError(
-            f"padding {padding!r} leaves no window of {kernel} pixels in an image of {size}"
+            f"padding: {padding!r}, expected room for a {kernel} window in an image of {size}"
         )
     return geometry
 
@@ -144,6 +144,7 @@ def transposed_geometry(
     geometry = convolution_geometry(pair("output_size", output_size), kernel, steps, padding)
     if geometry.output != windows:
         raise ValueError(
-            f"output_size {output_size} would have {geometry.output} windows, but y has {windows}"
+            f"output_size: {output_size}, expected a size with {windows} windows as y has, "
+            f"not {geometry.output}"
         )
     return geometry

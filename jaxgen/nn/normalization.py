@@ -1,4 +1,4 @@
-"""Batch normalization with the parameters of `nn.BatchNorm`, whose sums are fast on every backend."""
+"""Batch normalization with the parameters of `nn.BatchNorm`, whose sums are fast everywhere."""
 
 import functools
 from typing import Any
@@ -9,61 +9,62 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgen.nn.sums import channel_sum
+from jaxgen.nn.sums import channel_sum, repeat_row
 from jaxgen.types import Array
 
-_Residuals = tuple[Array, Array, Array, Array]
+_Results = tuple[Array, Array, Array]
 
 
 def _mean(x: Array, axis_name: str | None) -> Array:
     """The mean of each column of `[N, C]`, over all devices of the axis."""
-    mean = channel_sum(x) / len(x)
+    mean = channel_sum(x) / x.shape[0]
     return mean if axis_name is None else lax.pmean(mean, axis_name)
 
 
 def _statistics(x: Array, axis_name: str | None) -> tuple[Array, Array]:
-    """Mean and variance in two passes: E[x^2] - E[x]^2 loses the variance of a channel with a large mean."""
+    """Mean and variance in two passes: E[x^2] - E[x]^2 loses the variance beside a large mean."""
     mean = _mean(x, axis_name)
-    return mean, _mean(jnp.square(x - mean[None]), axis_name)
+    return mean, _mean(jnp.square(_centred(x, mean)), axis_name)
+
+
+def _centred(x: Array, mean: Array) -> Array:
+    return x - repeat_row(mean, x.shape[0])
 
 
 def _affine(x: Array, mean: Array, factor: Array, bias: Array) -> Array:
-    return (x - mean[None]) * factor[None] + bias[None]
+    rows = x.shape[0]
+    return _centred(x, mean) * repeat_row(factor, rows) + repeat_row(bias, rows)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def _batch_norm(
     x: Array, scale: Array, bias: Array, epsilon: float, axis_name: str | None
-) -> tuple[Array, Array, Array]:
+) -> _Results:
     """`batch_norm` of `[N, C]`."""
-    return _batch_norm_forward(x, scale, bias, epsilon, axis_name)[0]
+    mean, variance = _statistics(x, axis_name)
+    return _affine(x, mean, lax.rsqrt(variance + epsilon) * scale, bias), mean, variance
 
 
-def _batch_norm_forward(
-    x: Array, scale: Array, bias: Array, epsilon: float, axis_name: str | None
-) -> tuple[tuple[Array, Array, Array], _Residuals]:
+@_batch_norm.defjvp
+def _batch_norm_jvp(
+    epsilon: float, axis_name: str | None, primals: _Results, tangents: _Results
+) -> tuple[_Results, _Results]:
+    """Two sums in either mode; autodiff of the statistics would take five.
+
+    Ioffe & Szegedy 2015, "Batch Normalization", section 3; the statistics have no tangents.
+    """
+    x, scale, bias = primals
+    x_tangent, scale_tangent, bias_tangent = tangents
+    repeat = functools.partial(repeat_row, num=x.shape[0])
     mean, variance = _statistics(x, axis_name)
     inverse = lax.rsqrt(variance + epsilon)
-    y = _affine(x, mean, inverse * scale, bias)
-    return (y, mean, variance), (x, mean, inverse, scale)
-
-
-def _batch_norm_backward(
-    epsilon: float, axis_name: str | None, residuals: _Residuals, gradients: tuple[Array, ...]
-) -> tuple[Array, Array, Array]:
-    """Ioffe and Szegedy (2015), section 3; what goes into the statistics has no gradient."""
-    x, mean, inverse, scale = residuals
-    gradient = gradients[0]
-    standard = (x - mean[None]) * inverse[None]
-    sums = channel_sum(gradient), channel_sum(gradient * standard)
-    bias_mean, scale_mean = (total / len(x) for total in sums)
-    if axis_name is not None:
-        bias_mean, scale_mean = lax.pmean((bias_mean, scale_mean), axis_name)
-    centred = gradient - bias_mean[None] - standard * scale_mean[None]
-    return centred * (inverse * scale)[None], sums[1], sums[0]
-
-
-_batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
+    factor = inverse * scale
+    standard = _centred(x, mean) * repeat(inverse)
+    shift = bias_tangent - factor * _mean(x_tangent, axis_name)
+    stretch = scale_tangent - factor * _mean(standard * x_tangent, axis_name)
+    tangent = x_tangent * repeat(factor) + standard * repeat(stretch) + repeat(shift)
+    results = _affine(x, mean, factor, bias), mean, variance
+    return results, (tangent, jnp.zeros_like(mean), jnp.zeros_like(variance))
 
 
 def batch_norm(
@@ -71,8 +72,8 @@ def batch_norm(
 ) -> tuple[Array, Array, Array]:
     """Normalizes each channel by its mean and variance over the batch and the pixels.
 
-    `y = (x - mean) / sqrt(variance + epsilon) * scale + bias`. Derivatives of y in reverse mode, of any order; the
-    statistics that are returned are constants to them. No forward mode.
+    `y = (x - mean) / sqrt(variance + epsilon) * scale + bias`. The statistics that are returned are
+    constants to derivatives.
 
     Args:
         x: features, `[..., C]`, float32.
@@ -85,7 +86,7 @@ def batch_norm(
         y of the shape of `x`, and the mean and the variance, `[C]`.
 
     Source:
-        Ioffe and Szegedy (2015), Batch normalization, algorithm 1.
+        Ioffe & Szegedy 2015, "Batch Normalization", algorithm 1.
     """
     chex.assert_shape([scale, bias], (x.shape[-1],))
     chex.assert_type([x, scale, bias], jnp.float32)
@@ -95,10 +96,10 @@ def batch_norm(
 
 
 class BatchNorm(nn.Module):
-    """Batch normalization with the parameters and statistics of `nn.BatchNorm`, and its results in training.
+    """Batch normalization with the parameters, statistics and training results of `nn.BatchNorm`.
 
-    The variance is taken in two passes (`use_fast_variance=False`), and the default keeps 0.9 of the running averages,
-    where Flax keeps 0.99.
+    The variance is taken in two passes (`use_fast_variance=False`), and the default keeps 0.9 of
+    the running averages, where Flax keeps 0.99.
 
     Attributes:
         momentum: share of the old value that a running average keeps.
@@ -114,7 +115,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        """Normalizes `[..., C]` by the statistics of this batch, which it records, or else by their averages."""
+        """Normalizes `[..., C]` by this batch, which it records, or else by the averages."""
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones_init(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), shape, jnp.float32)
@@ -126,21 +127,8 @@ class BatchNorm(nn.Module):
             y = _affine(rows, mean.value, inverse * scale, bias)
             return y.reshape(x.shape).astype(self.dtype)
         axis_name = None if self.is_initializing() else self.axis_name
-        y, *new = self.normalize(rows, scale, bias, axis_name)
+        y, *new = batch_norm(rows, scale, bias, epsilon=self.epsilon, axis_name=axis_name)
         if not self.is_initializing():
             for average, value in zip((mean, variance), new, strict=True):
                 average.value = self.momentum * average.value + (1.0 - self.momentum) * value
         return y.reshape(x.shape).astype(self.dtype)
-
-    def normalize(
-        self, x: Array, scale: Array, bias: Array, axis_name: str | None
-    ) -> tuple[Array, Array, Array]:
-        """Applies given parameters to `[N, C]`, with fast derivatives in reverse mode."""
-        return batch_norm(x, scale, bias, epsilon=self.epsilon, axis_name=axis_name)
-
-    def normalize_plainly(
-        self, x: Array, scale: Array, bias: Array, axis_name: str | None
-    ) -> tuple[Array, Array, Array]:
-        """Applies given parameters to `[N, C]`, with derivatives in all modes."""
-        mean, variance = _statistics(x, axis_name)
-        return _affine(x, mean, lax.rsqrt(variance + self.epsilon) * scale, bias), mean, variance

@@ -23,7 +23,7 @@ def upsample_nearest(x: Array, factor: int = 2) -> Array:
         ValueError: if `factor` is not a positive integer.
 
     Source:
-        Odena, Dumoulin and Olah (2016), Deconvolution and checkerboard artifacts.
+        Odena et al. 2016, "Deconvolution and Checkerboard Artifacts".
     """
     chex.assert_rank(x, 4)
     factor, _ = pair("factor", factor)
@@ -51,8 +51,7 @@ def average_pool(x: Array, factor: int = 2) -> Array:
         ValueError: if `factor` is not a positive integer.
 
     Source:
-        LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document
-        recognition, section II.
+        LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", section II.
     """
     chex.assert_rank(x, 4)
     factor, _ = pair("factor", factor)
@@ -83,13 +82,15 @@ def space_to_depth(x: Array, factor: int = 2) -> Array:
         ValueError: if `factor` is not a positive integer or does not divide the image size.
 
     Source:
-        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.6.
+        Dinh et al. 2017, "Density estimation using Real NVP", section 3.6.
     """
     chex.assert_rank(x, 4)
     factor, _ = pair("factor", factor)
     batch, height, width, channels = x.shape
     if height % factor or width % factor:
-        raise ValueError(f"factor {factor} must divide the image size {(height, width)}")
+        raise ValueError(
+            f"factor: {factor}, expected a divisor of the image size {(height, width)}"
+        )
     blocks = x.reshape(batch, height // factor, factor, width // factor, factor, channels)
     depth = jnp.swapaxes(blocks, 2, 3)
     return depth.reshape(*depth.shape[:3], factor * factor * channels)
@@ -109,14 +110,14 @@ def depth_to_space(y: Array, factor: int = 2) -> Array:
         ValueError: if `factor` is not a positive integer or its square does not divide `f^2 C`.
 
     Source:
-        Shi et al. (2016), Real-time single image and video super-resolution using an efficient
-        sub-pixel convolutional neural network, equation 4, up to the order of the channels.
+        Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution Using an Efficient
+        Sub-Pixel Convolutional Neural Network", equation 4, up to the order of the channels.
     """
     chex.assert_rank(y, 4)
     factor, _ = pair("factor", factor)
     batch, height, width, channels = y.shape
     if channels % factor**2:
-        raise ValueError(f"factor {factor} squared must divide the number of channels {channels}")
+        raise ValueError(f"factor: {factor}, expected its square to divide the {channels} channels")
     blocks = y.reshape(batch, height, width, factor, factor, channels // factor**2)
     image = jnp.swapaxes(blocks, 2, 3)
     return image.reshape(batch, height * factor, width * factor, channels // factor**2)

@@ -1,23 +1,55 @@
-"""Sums over pixels, which XLA's CPU compiler does fastest as a matrix product."""
+"""Sums over pixels, which XLA's CPU compiler does fastest as a product, and their adjoint."""
+
+from collections.abc import Sequence
 
 import chex
-import jax
 import jax.numpy as jnp
-from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching
 
+from jaxgen.nn.primitives import bind, platform_primitive, vary_alike
 from jaxgen.types import Array
 
 
 def _sum_as_product(x: Array) -> Array:
-    """Sum the rows of `[N, C]` as a product with ones, accumulated in float32 or better."""
-    ones = jnp.ones((1, x.shape[0]), x.dtype)
+    """Sum the rows of `[..., N, C]` as a product with ones, accumulated in float32 or better."""
+    ones = jnp.ones((*x.shape[:-2], 1, x.shape[-2]), x.dtype)
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    return jnp.matmul(ones, x, preferred_element_type=wide)[0].astype(x.dtype)
+    return jnp.matmul(ones, x, preferred_element_type=wide)[..., 0, :].astype(x.dtype)
 
 
 def _sum(x: Array) -> Array:
-    """Sum the rows of `[N, C]`."""
-    return jnp.sum(x, axis=0)
+    """Sum the rows of `[..., N, C]`."""
+    return jnp.sum(x, axis=-2)
+
+
+def _repeat(row: Array, *, num: int) -> Array:
+    """Make `[..., num, C]` of `[..., C]`."""
+    return jnp.broadcast_to(row[..., None, :], (*row.shape[:-1], num, row.shape[-1]))
+
+
+_sum_rows = platform_primitive("sum_rows", cpu=_sum_as_product, default=_sum)
+_repeat_row = platform_primitive("repeat_row", cpu=_repeat, default=_repeat)
+
+ad.deflinear2(
+    _sum_rows, lambda s, x, **static: [_repeat_row.bind(s, num=x.aval.shape[-2], **static)]
+)
+ad.deflinear2(_repeat_row, lambda x, _, num, **static: [_sum_rows.bind(x, **static)])
+
+
+def _vectorize(primitive: Primitive) -> None:
+    """Let `vmap` put its axis in front."""
+
+    def batch(
+        operands: Sequence[Array], dims: Sequence[int], **static: object
+    ) -> tuple[Array, int]:
+        return primitive.bind(jnp.moveaxis(operands[0], dims[0], 0), **static), 0
+
+    batching.primitive_batchers[primitive] = batch
+
+
+_vectorize(_sum_rows)
+_vectorize(_repeat_row)
 
 
 def channel_sum(x: Array) -> Array:
@@ -31,28 +63,24 @@ def channel_sum(x: Array) -> Array:
     Returns:
         Sums, `[C]`, of the dtype of `x`.
     """
-    return lax.platform_dependent(x.reshape(-1, x.shape[-1]), cpu=_sum_as_product, default=_sum)
+    return bind(_sum_rows, [x.reshape(-1, x.shape[-1])])
 
 
-@jax.custom_vjp
-def _add_bias(y: Array, bias: Array) -> Array:
-    """`add_bias` of checked arguments."""
-    return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+def repeat_row(row: Array, num: int) -> Array:
+    """Repeat a row: `x[n, c] = row[c]`, the adjoint of `channel_sum`, which is its gradient.
 
+    Args:
+        row: values, `[C]`, floating.
+        num: number of rows.
 
-def _add_bias_forward(y: Array, bias: Array) -> tuple[Array, tuple[()]]:
-    return _add_bias(y, bias), ()
-
-
-def _add_bias_backward(_: tuple[()], gradient: Array) -> tuple[Array, Array]:
-    return gradient, channel_sum(gradient)
-
-
-_add_bias.defvjp(_add_bias_forward, _add_bias_backward)
+    Returns:
+        Equal rows, `[num, C]`.
+    """
+    return bind(_repeat_row, [row], num=num)
 
 
 def add_bias(y: Array, bias: Array) -> Array:
-    """Add one value per channel; the gradient in the bias is a `channel_sum`. No forward mode.
+    """Add one value per channel; the gradient in the bias is a `channel_sum`.
 
     Args:
         y: features, `[..., C]`, floating.
@@ -64,4 +92,6 @@ def add_bias(y: Array, bias: Array) -> Array:
     chex.assert_rank(bias, 1)
     chex.assert_equal(y.shape[-1], bias.shape[0])
     chex.assert_equal(y.dtype, bias.dtype)
-    return _add_bias(y, bias)
+    y, bias = vary_alike([y, bias])
+    rows = y.reshape(-1, y.shape[-1])
+    return (rows + repeat_row(bias, rows.shape[0])).reshape(y.shape)
