@@ -5,9 +5,12 @@ the functions that use them.
 """
 
 from jaxgen.data.dataset import ArraySplit, DataError, Dataset, Split, StreamSplit
+from jaxgen.data.describe import describe
 from jaxgen.data.load import load
 from jaxgen.data.pipeline import batch_indices, chunk_indices, stream
 from jaxgen.data.subset import subset, subset_indices
+from jaxgen.data.text import printable
+from jaxgen.data.view import labelled
 
 __all__ = [
     "ArraySplit",
@@ -17,7 +20,10 @@ __all__ = [
     "StreamSplit",
     "batch_indices",
     "chunk_indices",
+    "describe",
+    "labelled",
     "load",
+    "printable",
     "stream",
     "subset",
     "subset_indices",

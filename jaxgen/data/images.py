@@ -1,38 +1,49 @@
-"""Decoding image files to uint8 arrays, and the choice between memory and stream."""
+"""Decoding image files to uint8 arrays."""
 
 import io
-import math
-import os
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
+import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from jaxgen.data.dataset import ArraySplit, DataError, Dataset, NumpyBatch, Split, StreamSplit
+from jaxgen.data import formats
+from jaxgen.data.dataset import DataError
+from jaxgen.data.orientation import TURNS, orientation
+from jaxgen.data.text import printable
 
 CHANNELS = {"1": 1, "L": 1, "RGB": 3, "RGBA": 4}
-READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-_CHUNK = 256
-_SECONDS_BEFORE_PROGRESS = 2.0
+
+
+def silence_warnings() -> None:
+    """Lets no warning about an image file through any more, in this process.
+
+    A file is decoded once an epoch, by many threads: a warning would be printed in every pass.
+    What there is to say is said once, when a data set is loaded.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.|jaxgen\.data\.orientation")
 
 
 def decode(
-    source: bytes | Path, *, mode: str, size: tuple[int, int] | None, name: str
+    source: bytes | str,
+    *,
+    mode: str,
+    size: tuple[int, int] | None,
+    name: str,
+    is_turned: bool = True,
 ) -> np.ndarray:
-    """Decodes one image file.
+    """Decodes one image file, of several frames the first.
 
-    The image is turned as its EXIF orientation says. Transparent parts are laid over white, unless
-    the mode keeps alpha. With `size`, the image is resized (Lanczos), its aspect ratio kept, to
-    just cover `size`, and the centre is cut out.
+    Of channels of 16 bits the high byte is kept: `x // 256`. Transparent parts are laid over white,
+    unless the mode keeps alpha. With `size`, the image is resized (Lanczos), its aspect ratio
+    kept, to just cover `size`, and the centre is cut out.
 
     Args:
         source: contents or path of the file.
         mode: `"1"` (black and white as 0 and 1), `"L"`, `"RGB"` or `"RGBA"`.
         size: `(height, width)`, or None to keep the size.
         name: what an error calls the image.
+        is_turned: whether the image is turned as its EXIF orientation says.
 
     Returns:
         uint8 `[H, W, C]`, C of the mode.
@@ -41,16 +52,21 @@ def decode(
         DataError: if the file cannot be read as an image.
     """
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=formats.formats()) as image:
             image.load()
-            return _pixels(image, mode=mode, size=size)
-    except READ_ERRORS as error:
-        raise DataError(f"cannot read the image {name}: {error}") from error
+            turn = TURNS.get(orientation(image)) if is_turned else None
+            shallow = _high_byte(image) if formats.is_deep_grey(image) else image
+            upright = shallow if turn is None else shallow.transpose(turn)
+            return _pixels(upright, mode=mode, size=size)
+    except MemoryError:
+        raise
+    except Exception as error:  # on damaged files Pillow raises errors of any kind
+        raise formats.as_data_error(error, name) from error
 
 
 def _pixels(image: Image.Image, *, mode: str, size: tuple[int, int] | None) -> np.ndarray:
-    """The pixels of an open image, as `decode` says."""
-    ImageOps.exif_transpose(image, in_place=True)
+    """The pixels of an upright image of 8 bits, as `decode` says."""
     if mode != "RGBA" and image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -63,13 +79,23 @@ def _pixels(image: Image.Image, *, mode: str, size: tuple[int, int] | None) -> n
     return pixels // 128 if mode == "1" else pixels
 
 
+def _high_byte(image: Image.Image) -> Image.Image:
+    """A grey image of 16 bits in 8, as Pillow itself makes them of colours."""
+    values = np.asarray(image)
+    grey = (values >> 8).astype(np.uint8)
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
+    return Image.fromarray(grey)
+
+
 def decode_all(
-    sources: Sequence[bytes | Path],
+    sources: Sequence[bytes | str],
     names: Sequence[str],
     *,
     mode: str,
     size: tuple[int, int] | None,
     shape: tuple[int, int, int],
+    is_turned: bool = True,
 ) -> np.ndarray:
     """Decodes several image files that must have the same shape.
 
@@ -79,6 +105,7 @@ def decode_all(
         mode: as in `decode`.
         size: as in `decode`.
         shape: the `(H, W, C)` that every decoded image must have.
+        is_turned: as in `decode`.
 
     Returns:
         uint8 `[b, H, W, C]`.
@@ -88,124 +115,11 @@ def decode_all(
     """
     pixels = np.empty((len(sources), *shape), np.uint8)
     for row, source, name in zip(pixels, sources, names, strict=True):
-        image = decode(source, mode=mode, size=size, name=name)
+        image = decode(source, mode=mode, size=size, name=name, is_turned=is_turned)
         if image.shape != shape:
             raise DataError(
-                f"the image {name} has shape {image.shape}, but {shape} is expected: set image_size"
+                f"the image {printable(name)} has shape {image.shape}, expected {shape}; "
+                "--image-size 64 64 resizes and crops all images"
             )
         row[...] = image
     return pixels
-
-
-def build(
-    name: str,
-    *,
-    shape: tuple[int, int, int],
-    class_names: tuple[str, ...] | None,
-    train: StreamSplit,
-    test: StreamSplit,
-    levels: int | None,
-    memory_limit: int,
-) -> Dataset:
-    """Makes the data set: both splits in memory if they fit, else both decoded while used.
-
-    Args:
-        name: name of the data set.
-        shape: `(H, W, C)` of every image.
-        class_names: name of each label, or None.
-        train: reader of the train split.
-        test: reader of the test split.
-        levels: number of values of a pixel, or None to infer it: 2 if no train pixel exceeds 1,
-            else 256. A stream is not looked through: it is taken to have 256.
-        memory_limit: bytes that the pixels of both splits may take in memory.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DataError: if an image cannot be read or a pixel exceeds `levels - 1`.
-    """
-    splits: list[Split]
-    if (len(train) + len(test)) * math.prod(shape) > memory_limit:
-        levels = levels or 256
-        splits = [_checked_stream(split, levels, name) for split in (train, test)]
-    else:
-        arrays = [read_all(split, shape=shape, title=name) for split in (train, test)]
-        highest = [int(split.arrays["x"].max(initial=0)) for split in arrays]
-        levels = levels or (2 if highest[0] <= 1 else 256)
-        _check_levels(max(highest), levels, name)
-        splits = list(arrays)
-    return Dataset(name, shape, levels, class_names, train=splits[0], test=splits[1])
-
-
-def _check_levels(highest: int, levels: int, name: str) -> None:
-    """Raises DataError if a pixel is not below the number of levels."""
-    if highest >= levels:
-        raise DataError(
-            f"{name} has a pixel of value {highest}, which does not fit levels={levels}: pixels "
-            f"must be 0 to {levels - 1}"
-        )
-
-
-def _checked_stream(split: StreamSplit, levels: int, name: str) -> StreamSplit:
-    """The same stream, with every batch checked against the number of levels."""
-    if levels == 256:
-        return split
-
-    def read(indices: np.ndarray) -> NumpyBatch:
-        batch = split.gather(indices)
-        _check_levels(int(batch["x"].max(initial=0)), levels, name)
-        return batch
-
-    return StreamSplit(len(split), read)
-
-
-def read_all(split: StreamSplit, *, shape: tuple[int, int, int], title: str) -> ArraySplit:
-    """Reads and decodes a split once, by threads, with a progress bar if it takes long.
-
-    Args:
-        split: reader of the split, of uint8 images.
-        shape: `(H, W, C)` of every image.
-        title: what the progress bar says is being read.
-
-    Returns:
-        The split in memory.
-
-    Raises:
-        DataError: if an image cannot be read.
-    """
-    num = len(split)
-    arrays: NumpyBatch = {"x": np.empty((num, *shape), np.uint8)}
-    if num and "label" in split.gather(np.zeros(1, np.int64)):
-        arrays["label"] = np.empty(num, np.int32)
-
-    def read(start: int) -> int:
-        indices = np.arange(start, min(start + _CHUNK, num))
-        for key, rows in split.gather(indices).items():
-            arrays[key][indices] = rows
-        return len(indices)
-
-    _run_all(read, range(0, num, _CHUNK), total=num, title=title)
-    return ArraySplit(arrays)
-
-
-def _run_all(read: Callable[[int], int], starts: range, *, total: int, title: str) -> None:
-    """Calls `read` on every start in threads; the first error stops all."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    # A log file would get an empty line from a bar that it cannot show.
-    progress = Progress(console=console, transient=True, disable=not console.is_terminal)
-    task = progress.add_task(f"Reading {title}", total=total)
-    begin = time.monotonic()
-    executor = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
-    try:
-        for future in as_completed([executor.submit(read, start) for start in starts]):
-            progress.advance(task, future.result())
-            if time.monotonic() - begin > _SECONDS_BEFORE_PROGRESS and not progress.live.is_started:
-                progress.start()
-    finally:
-        executor.shutdown(cancel_futures=True)
-        if progress.live.is_started:
-            progress.stop()

@@ -1,6 +1,13 @@
-"""One door to every data set: `load(name)`."""
+"""One call for every data set: `load(name)`."""
+
+import os
+import re
 
 from jaxgen.data.dataset import FOLDER_PREFIX, OWN_NAMES, DataError, Dataset
+from jaxgen.data.text import printable
+
+# name[/config][:version], as tensorflow-datasets has them.
+_TFDS_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:\d[\d.*]*)?")
 
 
 def load(
@@ -9,6 +16,9 @@ def load(
     data_dir: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     levels: int | None = None,
+    image_feature: str | None = None,
+    label_feature: str | None = None,
+    skip_damaged: bool = False,
     memory_limit: int = 4 * 2**30,
 ) -> Dataset:
     """Loads a data set by name.
@@ -21,8 +31,13 @@ def load(
             (`TFDS_DATA_DIR` or `~/tensorflow_datasets`).
         image_size: `(height, width)`, or one number for a square, at least 1: the shorter side is
             resized, the centre cut out. Needed where images differ in size. None keeps the size.
-        levels: number of values a pixel takes, 2 to 256. None: 2 if no train pixel exceeds 1, else
-            256 (and 17 for `digits`).
+        levels: number of values a pixel takes, 2 to 256. None: 2 if no pixel of 100 train images
+            exceeds 1, else 256 (and 17 for `digits`).
+        image_feature: which feature of a tensorflow-datasets set is the image; None for the only
+            one, or that named `image`.
+        label_feature: which is the label; None for the only one, or that named `label`.
+        skip_damaged: leaves out images that cannot be decoded. All are decoded to find them, each
+            time.
         memory_limit: bytes. A set whose decoded pixels take at most this much is read once into
             memory; a larger one is decoded while it is used.
 
@@ -34,21 +49,60 @@ def load(
     """
     size = _checked_size(image_size)
     if levels is not None and not 2 <= levels <= 256:
-        raise DataError(f"levels must be between 2 and 256, got {levels}")
+        raise DataError(f"levels: {levels}, expected 2 to 256")
     if memory_limit < 0:
-        raise DataError(f"memory_limit must be at least 0 bytes, got {memory_limit}")
-    if name in OWN_NAMES:
+        raise DataError(f"memory_limit: {memory_limit}, expected at least 0 bytes")
+    source = _source(name)
+    if source != "tfds":
+        for setting, value in (("image_feature", image_feature), ("label_feature", label_feature)):
+            if value is not None:
+                raise DataError(
+                    f"{setting}: {value!r}, expected none: only tensorflow-datasets have features"
+                )
+    if source == "own":
         return _load_own(name, size=size, levels=levels)
-    if name.startswith(FOLDER_PREFIX):
+    if source == "folder":
         from jaxgen.data import folder
 
         return folder.load_folder(
-            name.removeprefix(FOLDER_PREFIX), size=size, levels=levels, memory_limit=memory_limit
+            name.removeprefix(FOLDER_PREFIX),
+            size=size,
+            levels=levels,
+            skip_damaged=skip_damaged,
+            memory_limit=memory_limit,
         )
     from jaxgen.data import tfds
 
     return tfds.load_tfds(
-        name, data_dir=data_dir, size=size, levels=levels, memory_limit=memory_limit
+        name,
+        data_dir=data_dir,
+        size=size,
+        levels=levels,
+        image_feature=image_feature,
+        label_feature=label_feature,
+        skip_damaged=skip_damaged,
+        memory_limit=memory_limit,
+    )
+
+
+def _source(name: str) -> str:
+    """Where a data set comes from by its name: "own", "folder" or "tfds"; or DataError."""
+    if name in OWN_NAMES:
+        return "own"
+    if name.startswith(FOLDER_PREFIX) and name != FOLDER_PREFIX:
+        return "folder"
+    if _TFDS_NAME.fullmatch(name):
+        return "tfds"
+    is_prefixed = name.lower().startswith(FOLDER_PREFIX)
+    path = name[len(FOLDER_PREFIX) :] if is_prefixed else name
+    is_path = is_prefixed or os.sep in name or name.startswith(("~", ".")) or os.path.isdir(name)
+    if path and is_path and "://" not in path:
+        raise DataError(
+            f"unknown data set {printable(name)!r}: did you mean {FOLDER_PREFIX}{printable(path)}"
+        )
+    raise DataError(
+        f"dataset: {printable(name)!r}, expected {', '.join(OWN_NAMES)}, {FOLDER_PREFIX}PATH or "
+        "the name of a tensorflow-datasets set"
     )
 
 
@@ -58,9 +112,7 @@ def _checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] |
         return None
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if len(size) != 2 or min(size) < 1:
-        raise DataError(
-            f"image_size must be one number or (height, width), at least 1, got {image_size}"
-        )
+        raise DataError(f"image_size: {image_size}, expected a height and a width, at least 1")
     return size[0], size[1]
 
 
@@ -75,9 +127,10 @@ def _load_own(name: str, *, size: tuple[int, int] | None, levels: int | None) ->
 
         dataset = toy.load_toy(name)
     if size is not None and size != dataset.shape[:2]:
-        raise DataError(f"image_size cannot be set for {name}, whose shape is {dataset.shape}")
-    if levels not in (None, dataset.levels):
         raise DataError(
-            f"levels cannot be set for {name}, which has {dataset.levels}; got {levels}"
+            f"image_size: {size}, expected none for {name}, whose shape is {dataset.shape}"
         )
+    if levels not in (None, dataset.levels):
+        has = f", which has {dataset.levels}" if dataset.levels else ""
+        raise DataError(f"levels: {levels}, expected none for {name}{has}")
     return dataset

@@ -19,14 +19,12 @@ def _permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
 
 def _check_sizes(seed: int, step: int, num_examples: int, batch_size: int) -> None:
     """Raises ValueError unless there is a batch for this seed and step."""
-    if seed < 0:
-        raise ValueError(f"seed must be at least 0, got {seed}")
-    if step < 0:
-        raise ValueError(f"step must be at least 0, got {step}")
+    for name, value in (("seed", seed), ("step", step)):
+        if value < 0:
+            raise ValueError(f"{name}: {value}, expected at least 0")
     if not 1 <= batch_size <= num_examples:
         raise ValueError(
-            f"batch_size must be between 1 and the number of examples, {num_examples}, "
-            f"got {batch_size}"
+            f"batch_size: {batch_size}, expected 1 to {num_examples}, the number of examples"
         )
 
 
@@ -76,7 +74,7 @@ def chunk_indices(
         ValueError: if an argument is out of its range.
     """
     if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        raise ValueError(f"num_steps: {num_steps}, expected at least 1")
     return np.stack(
         [
             batch_indices(seed, step, num_examples=num_examples, batch_size=batch_size)
@@ -127,11 +125,10 @@ def stream(
     """
     _check_sizes(seed, first_step, len(split), batch_size)
     if last_step < first_step:
-        raise ValueError(f"last_step must be at least first_step, {first_step}, got {last_step}")
-    if steps_per_call < 1:
-        raise ValueError(f"steps_per_call must be at least 1, got {steps_per_call}")
-    if num_threads < 1:
-        raise ValueError(f"num_threads must be at least 1, got {num_threads}")
+        raise ValueError(f"last_step: {last_step}, expected at least first_step, {first_step}")
+    for name, value in (("steps_per_call", steps_per_call), ("num_threads", num_threads)):
+        if value < 1:
+            raise ValueError(f"{name}: {value}, expected at least 1")
 
     def read(step: int) -> NumpyBatch:
         indices = batch_indices(seed, step, num_examples=len(split), batch_size=batch_size)

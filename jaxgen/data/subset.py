@@ -1,22 +1,25 @@
-"""The one way to take a part of a split: a random draw, the same in every command."""
+"""The one way to take a part of a split: at random, the same in every command."""
 
 import numpy as np
 
 from jaxgen.data.dataset import NumpyBatch, Split
 
 SUBSET_SEED = 0
-"""Of the draw, for all splits and sizes."""
+"""For all splits and sizes."""
 
 
 def subset_indices(num_examples: int, num: int) -> np.ndarray:
-    """Draws examples without replacement from a whole split, which may be sorted by class.
+    """Samples without replacement from a whole split, which may be sorted by class.
+
+    The order is random, too, so that any first few of them are such a sample as well.
 
     Args:
         num_examples: number of examples of the split, at least 0.
         num: number to draw, at least 0; all are taken where there are fewer.
 
     Returns:
-        int64 `[min(num, num_examples)]`, ascending; a function of the arguments alone.
+        int64 `[min(num, num_examples)]`, a function of the arguments alone; fewer are the first of
+        more.
 
     Raises:
         ValueError: if a number is negative.
@@ -24,10 +27,7 @@ def subset_indices(num_examples: int, num: int) -> np.ndarray:
     for name, value in (("num_examples", num_examples), ("num", num)):
         if value < 0:
             raise ValueError(f"{name}: {value}, expected at least 0")
-    if num >= num_examples:
-        return np.arange(num_examples)
-    generator = np.random.default_rng(SUBSET_SEED)
-    return np.sort(generator.choice(num_examples, num, replace=False))
+    return np.random.default_rng(SUBSET_SEED).permutation(num_examples)[:num]
 
 
 def subset(split: Split, num: int) -> NumpyBatch:

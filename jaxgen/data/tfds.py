@@ -1,7 +1,7 @@
 """Image data sets of tensorflow-datasets, read without TensorFlow. Only here is tfds imported."""
 
 import difflib
-import importlib.util
+import hashlib
 import os
 from typing import Any
 
@@ -9,16 +9,21 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxgen.data import images
+from jaxgen.data.build import build, note_unlabelled
 from jaxgen.data.dataset import (
     FOLDER_PREFIX,
     OWN_NAMES,
+    ArraySplit,
     DataError,
     Dataset,
     NumpyBatch,
     StreamSplit,
 )
+from jaxgen.data.reading import for_each_block
+from jaxgen.data.text import printable
+from jaxgen.data.tfds_layout import choose_image, choose_label, choose_splits
+from jaxgen.data.tfds_prepare import FORMAT, ensure_prepared
 
-_FORMAT = "array_record"
 _MODES = {None: "RGB", 1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -28,19 +33,24 @@ def load_tfds(
     data_dir: str | None,
     size: tuple[int, int] | None,
     levels: int | None,
+    image_feature: str | None,
+    label_feature: str | None,
+    skip_damaged: bool,
     memory_limit: int,
 ) -> Dataset:
     """Loads a prepared image data set, or prepares it first where TensorFlow is installed.
 
-    The image is the feature of type `tfds.features.Image` (of several, the one named `image`), the
-    label the `ClassLabel` (of several, the one named `label`; there may be none). The test split is
-    `test`, else `validation`, else the last tenth of `train`.
+    What is the image, the label and the test split says `tfds_layout`. Images are not turned as
+    their EXIF data say: tensorflow-datasets does not, and declares their shapes so.
 
     Args:
         name: name as tensorflow-datasets reads it: `mnist`, `name/config`, `name:version`.
         data_dir: where prepared data sets lie, None for the usual place.
         size: `(height, width)` to resize and crop to, None to keep the size.
         levels: number of values of a pixel, None to infer it.
+        image_feature: name of the image, None to find it.
+        label_feature: name of the label, None to find it.
+        skip_damaged: whether images that cannot be decoded are left out, or refused.
         memory_limit: bytes that the pixels may take in memory.
 
     Returns:
@@ -51,32 +61,39 @@ def load_tfds(
     """
     builder = _prepared_builder(name, data_dir)
     features = builder.info.features
-    image = _image_feature(name, features)
-    label = _label_feature(features)
-    height, width, channels = features[image].shape
+    image = choose_image(name, _of_type(features, tfds.features.Image), image_feature)
+    classes = _of_type(features, tfds.features.ClassLabel)
+    label, label_notes = choose_label(
+        [key for key in classes if features[key].num_classes], label_feature
+    )
+    mode, depth_notes = _form(name, features[image])
+    height, width, _ = features[image].shape
     if size is None and None in (height, width):
         raise DataError(
-            f"the images of {name} differ in size (shape {features[image].shape}): set image_size "
-            "to one number or (height, width), to which they are resized and cropped"
+            f"the images of {name} differ in size (shape {features[image].shape}); --image-size "
+            "64 64 resizes and crops all to that height and width"
         )
-    if channels not in _MODES:
-        raise DataError(f"images of {name} have {channels} channels; expected 1, 3 or 4")
-    mode = _MODES[channels]
     shape = (*(size or (height, width)), images.CHANNELS[mode])
+    sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
+    train, test, split_notes = choose_splits(name, sizes)
 
-    def split(spec: str) -> StreamSplit:
+    def reader(spec: str) -> StreamSplit:
         return _reader(builder, spec, image=image, label=label, mode=mode, size=size, shape=shape)
 
-    train, test = _split_names(name, builder.info.splits)
-    return images.build(
+    images.silence_warnings()
+    readers = Dataset(
         name,
         shape=shape,
-        class_names=None if label is None else tuple(features[label].names),
-        train=split(train),
-        test=split(test),
-        levels=levels,
-        memory_limit=memory_limit,
+        levels=None,
+        class_names=None if label is None else tuple(map(printable, features[label].names)),
+        train=reader(train),
+        test=reader(test),
+        notes=(*split_notes, *label_notes, *depth_notes),
+        digest=hashlib.sha256(f"{builder.info.full_name} {train} {test}".encode()).hexdigest(),
     )
+    dataset = build(readers, levels=levels, memory_limit=memory_limit, skip_damaged=skip_damaged)
+    # Of a stream the labels are not counted here: all records would be read for them.
+    return note_unlabelled(dataset) if isinstance(dataset.train, ArraySplit) else dataset
 
 
 def _prepared_builder(name: str, data_dir: str | None) -> Any:
@@ -86,101 +103,39 @@ def _prepared_builder(name: str, data_dir: str | None) -> Any:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
         raise DataError(_unknown(name, data_dir)) from error
-    except (AssertionError, ValueError, RuntimeError) as error:  # a wrong version or configuration
-        raise DataError(f"cannot open the data set {name!r}: {error}") from error
-    if not builder.is_prepared():
-        _prepare(builder)
-    formats = {file_format.value for file_format in builder.info.available_file_formats()}
-    if _FORMAT not in formats:
-        raise DataError(
-            f"{builder.info.full_name} is prepared in {builder.data_dir} as {sorted(formats)}, but "
-            f"jaxgen reads prepared {_FORMAT} data: prepare it again in another data_dir. "
-            + _recipe(builder)
-        )
+    except (AssertionError, ImportError, RuntimeError, ValueError) as error:
+        # A wrong version or configuration: what tensorflow-datasets says, on one line.
+        reason = " ".join(str(error).split()).rpartition('}": ')[2]
+        raise DataError(f"cannot open the data set {name!r}: {reason}") from error
+    ensure_prepared(builder)
     return builder
-
-
-def _prepare(builder: Any) -> None:
-    """Downloads and prepares the data set, or DataError without TensorFlow."""
-    if importlib.util.find_spec("tensorflow") is None:
-        raise DataError(
-            f"data set {builder.info.full_name} is not prepared in {builder.data_dir}. jaxgen "
-            f"reads prepared {_FORMAT} data. If it lies elsewhere, set data_dir. "
-            + _recipe(builder)
-        )
-    try:
-        builder.download_and_prepare(file_format=_FORMAT)
-    except Exception as error:
-        raise DataError(
-            f"data set {builder.info.full_name} is not prepared in {builder.data_dir}, and "
-            f"preparing it failed: {error}"
-        ) from error
-
-
-def _recipe(builder: Any) -> str:
-    """How to prepare a data set."""
-    return (
-        "To prepare it, once: pip install 'jaxgen[tfds-prepare]' (this adds TensorFlow) and load "
-        f"it again, or tfds.builder({builder.info.full_name.rsplit('/', 1)[0]!r}, data_dir=...)"
-        f".download_and_prepare(file_format={_FORMAT!r})"
-    )
 
 
 def _unknown(name: str, data_dir: str | None) -> str:
     """The message for a name that is no data set."""
     known = [*OWN_NAMES, *tfds.list_builders(with_community_datasets=False)]
-    stem = name.split("/")[0].split(":")[0]
-    close = difflib.get_close_matches(stem, known, n=5)
+    close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known, n=5)
     where = data_dir or tfds.core.constants.DATA_DIR
     return (
         f"unknown data set {name!r}: neither known to tensorflow-datasets nor prepared in {where}. "
+        + (f"Did you mean {FOLDER_PREFIX}{name}? " if os.path.isdir(name) else "")
         + (f"Close: {', '.join(close)}. " if close else "")
         + f"jaxgen's own are {', '.join(OWN_NAMES)} and {FOLDER_PREFIX}PATH"
     )
 
 
-def _image_feature(name: str, features: Any) -> str:
-    """The key of the image, or DataError."""
-    found = [key for key, value in features.items() if isinstance(value, tfds.features.Image)]
-    if "image" in found:
-        found = ["image"]
-    if len(found) != 1:
-        raise DataError(
-            f"{name} must have one feature of type Image, or several of which one is named "
-            f"'image'; found {found} among {sorted(features)}"
-        )
-    dtype = np.dtype(features[found[0]].np_dtype)
-    if dtype != np.uint8:
-        raise DataError(
-            f"images of {name} are {dtype}; jaxgen reads uint8 images (values 0 to 255)"
-        )
-    return found[0]
+def _of_type(features: Any, kind: type) -> list[str]:
+    return sorted(key for key, value in features.items() if isinstance(value, kind))
 
 
-def _label_feature(features: Any) -> str | None:
-    """The key of the label, or None without one."""
-    found = [
-        key
-        for key, value in features.items()
-        if isinstance(value, tfds.features.ClassLabel) and value.num_classes
-    ]
-    if "label" in found:
-        return "label"
-    return found[0] if len(found) == 1 else None
-
-
-def _split_names(name: str, splits: Any) -> tuple[str, str]:
-    """Specifications of the train and the test split."""
-    if "train" not in splits or splits["train"].num_examples < 1:
-        raise DataError(f"{name} has no train split; it has {sorted(splits)}")
-    for held_out in ("test", "validation"):
-        if held_out in splits and splits[held_out].num_examples:
-            return "train", held_out
-    num = splits["train"].num_examples
-    if num < 2:
-        raise DataError(f"{name} has {num} example; at least 2 are needed to hold one out")
-    first = num - max(1, num // 10)
-    return f"train[:{first}]", f"train[{first}:]"
+def _form(name: str, feature: Any) -> tuple[str, list[str]]:
+    """The mode to decode an image feature to, and what there is to say of its depth."""
+    channels, dtype = feature.shape[-1], np.dtype(feature.np_dtype)
+    if channels not in _MODES:
+        raise DataError(f"images of {name} have {channels} channels, expected 1, 3 or 4")
+    if dtype not in (np.uint8, np.uint16):
+        raise DataError(f"images of {name} are {dtype}, expected uint8 or uint16")
+    return _MODES[channels], ["16-bit pixels scaled to 8 bits"] if dtype == np.uint16 else []
 
 
 def _reader(
@@ -197,19 +152,30 @@ def _reader(
     # Bytes are asked for, and only the image is decoded here: masks would cost as much as it does.
     undecoded = {
         key: tfds.decode.SkipDecoding()
-        for key, value in builder.info.features.items()
-        if isinstance(value, tfds.features.Image)
+        for key in _of_type(builder.info.features, tfds.features.Image)
     }
-    source = builder.as_data_source(split=spec, decoders=undecoded, file_format=_FORMAT)
+    source = builder.as_data_source(split=spec, decoders=undecoded, file_format=FORMAT)
     where = f"{builder.info.full_name}, split {spec}"
 
     def read(indices: np.ndarray) -> NumpyBatch:
         examples = source.__getitems__(indices.tolist())
         names = [f"{index} of {where}" for index in indices]
         files = [example[image] for example in examples]
-        batch = {"x": images.decode_all(files, names, mode=mode, size=size, shape=shape)}
-        if label is not None:
-            batch["label"] = np.array([example[label] for example in examples], np.int32)
-        return batch
+        x = images.decode_all(files, names, mode=mode, size=size, shape=shape, is_turned=False)
+        if label is None:
+            return {"x": x}
+        return {"x": x, "label": np.array([example[label] for example in examples], np.int32)}
 
-    return StreamSplit(len(source), read)
+    def read_labels() -> np.ndarray | None:
+        if label is None:
+            return None
+        labels = np.empty(len(source), np.int32)
+
+        def read_block(indices: np.ndarray) -> None:
+            examples = source.__getitems__(indices.tolist())
+            labels[indices] = [example[label] for example in examples]
+
+        for_each_block(read_block, len(source), title=f"Reading labels of {where}")
+        return labels
+
+    return StreamSplit(len(source), read, read_labels)

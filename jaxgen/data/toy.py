@@ -55,12 +55,11 @@ def ring(*, radius: float = 4.0 / 1.414, std: float = 0.5 / 1.414) -> ToyDensity
         ValueError: if radius or std is not above 0.
 
     Source:
-        Grathwohl, Chen, Bettencourt, Sutskever and Duvenaud (2019), FFJORD, section 4.1, with the
-        constants of its code;
-        Lin, Khetan, Fanti and Oh (2018), PacGAN (2D-ring).
+        Grathwohl et al. 2019, "FFJORD", section 4.1, with the constants of its code;
+        Lin et al. 2018, "PacGAN", 2D-ring.
     """
     if not radius > 0:
-        raise ValueError(f"radius must be above 0, got {radius}")
+        raise ValueError(f"radius: {radius}, expected above 0")
     angle = 2 * np.pi * np.arange(NUM_RING) / NUM_RING
     centres = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     return gaussians(centres, std=std)
@@ -82,10 +81,10 @@ def grid(*, spacing: float = 2.0, std: float = 0.05) -> ToyDensity:
         ValueError: if spacing or std is not above 0.
 
     Source:
-        Lin, Khetan, Fanti and Oh (2018), PacGAN (2D-grid).
+        Lin et al. 2018, "PacGAN", 2D-grid.
     """
     if not spacing > 0:
-        raise ValueError(f"spacing must be above 0, got {spacing}")
+        raise ValueError(f"spacing: {spacing}, expected above 0")
     axis = spacing * np.arange(-2.0, 3.0)
     centres = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     return gaussians(centres, std=std)
@@ -108,9 +107,9 @@ def gaussians(centres: np.ndarray, *, std: float) -> ToyDensity:
     """
     centres = np.asarray(centres, np.float64)
     if centres.ndim != 2 or centres.shape[1] != 2 or not len(centres):
-        raise ValueError(f"centres must be [K, 2] with K at least 1, got shape {centres.shape}")
+        raise ValueError(f"centres: shape {centres.shape}, expected [K, 2] with K at least 1")
     if not std > 0:
-        raise ValueError(f"std must be above 0, got {std}")
+        raise ValueError(f"std: {std}, expected above 0")
     weights = np.full(len(centres), 1 / len(centres))
 
     def sample(key: Key, num: int) -> Array:
@@ -140,7 +139,7 @@ def moons() -> ToyDensity:
         The density; its entropy is 1.0076 nats.
 
     Source:
-        The construction of scikit-learn's `make_moons` (Pedregosa et al., 2011), centred.
+        Pedregosa et al. 2011, "Scikit-learn: Machine Learning in Python", `make_moons`, centred.
     """
     nodes, weights = np.polynomial.legendre.leggauss(_ARC_NODES)
     t = np.concatenate([np.pi * (nodes + 1) / 2, np.pi * (nodes + 3) / 2])
@@ -178,8 +177,7 @@ def checkerboard() -> ToyDensity:
         The density; its entropy is ln 32 nats.
 
     Source:
-        Grathwohl, Chen, Bettencourt, Sutskever and Duvenaud (2019), FFJORD, section 4.1, with the
-        constants of its code.
+        Grathwohl et al. 2019, "FFJORD", section 4.1, with the constants of its code.
     """
     cells = np.array([(i, j) for i in range(-2, 2) for j in range(-2, 2) if (i + j) % 2 == 0])
     entropy = math.log(len(cells) * CHECKERBOARD_SIDE**2)
@@ -257,7 +255,7 @@ def load_toy(name: str) -> Dataset:
         DataError: if there is no density of that name.
     """
     if name not in DENSITIES:
-        raise DataError(f"unknown toy density {name!r}; there are {', '.join(DENSITIES)}")
+        raise DataError(f"name: {name!r}, expected {', '.join(DENSITIES)}")
     x = np.array(DENSITIES[name]().sample(jax.random.key(SAMPLE_SEED), NUM_TRAIN + NUM_TEST))
     train, test = ArraySplit({"x": x[:NUM_TRAIN]}), ArraySplit({"x": x[NUM_TRAIN:]})
     return Dataset(name, shape=(2,), levels=None, class_names=None, train=train, test=test)
