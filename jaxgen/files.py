@@ -1,7 +1,9 @@
-"""Writing files so that a crash leaves no half of one."""
+"""Writing files so that a crash leaves no half of one, and reading them again."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 PathLike = str | os.PathLike[str]
 
@@ -28,3 +30,27 @@ def write_atomically(path: PathLike, content: str | bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def read_object(path: PathLike) -> dict[str, Any] | None:
+    """Reads a JSON object.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The object, or None if there is no such file.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: {type(content).__name__}, expected an object")
+    return content

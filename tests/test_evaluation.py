@@ -1,4 +1,4 @@
-"""Evaluation: every example once, in order, with values of its own whatever the blocks and devices."""
+"""Evaluation: every example once, in order, with the same value on any blocks and devices."""
 
 import json
 import os
@@ -95,7 +95,7 @@ def test_state_survives(whole):
 
 
 def test_empty_split():
-    with pytest.raises(ValueError, match="the split to evaluate is empty"):
+    with pytest.raises(ValueError, match="split: 0 examples, expected at least 1"):
         values(num=0)
 
 

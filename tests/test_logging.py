@@ -1,16 +1,20 @@
 """Metric rows that survive kills, and progress on terminals and in files."""
 
+import errno
 import io
 import json
 import logging
+import os
 import struct
+import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from jaxgen.training.logging import MetricsLog, read_metrics
+from jaxgen.training.metrics_log import MetricsLog, read_metrics
+from jaxgen.training.output import LastingStream, outlive_readers
 from jaxgen.training.progress import Progress
 
 
@@ -132,7 +136,7 @@ def test_events_hold_the_numbers_and_pictures(tmp_path):
 
 
 def test_events_reach_the_disk_while_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxgen.training.logging._SECONDS_PER_FLUSH", -1.0)
+    monkeypatch.setattr("jaxgen.training.metrics_log._SECONDS_PER_FLUSH", -1.0)
     with MetricsLog(tmp_path) as log:
         log.write(1, {"train/loss": 0.625})
         assert b"train/loss" in events(tmp_path)
@@ -200,6 +204,42 @@ def test_bar_on_a_terminal(monkeypatch):
     text = stream.getvalue()
     assert "\x1b" in text and "step 100/100" in text and "[x] 2" in text and "saved [80]" in text
     assert text.count("\x1b[?25h") == 1  # The cursor is back.
+
+
+def test_output_that_closes_ends_nothing(capfd):
+    read, write = os.pipe()
+    with open(write, "w") as stream, Progress(2, stream=stream, seconds_per_line=0.0) as progress:
+        progress.message("read")
+        assert os.read(read, 100) == b"read\n"
+        os.close(read)
+        for step in (1, 2):
+            progress.update(step)
+        print("also others", file=stream, flush=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_stream_that_fails_is_left_at_once():
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EIO, "the terminal is gone")
+
+    stream = LastingStream(Full())
+    assert stream.write("text") == 4
+    print("text", file=stream, flush=True)
+    assert stream.getvalue() == ""
+
+
+def test_standard_streams_outlive_their_readers(monkeypatch):
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    monkeypatch.setattr("sys.stderr", None)
+    outlive_readers()
+    outlive_readers()
+    assert isinstance(sys.stdout, LastingStream)
+    assert isinstance(sys.stdout.stream, io.StringIO)
+    assert sys.stderr is None
+    with Progress(1) as progress:
+        progress.update(1)
+    assert "step 1/1" in sys.stdout.getvalue()
 
 
 def test_others_than_the_writer_show_nothing():

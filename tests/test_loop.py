@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import types
 from pathlib import Path
 
 import jax
@@ -17,22 +18,26 @@ from jaxgen.training import loop
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.leaves import parameter_digest
 from jaxgen.training.loop import NonFiniteError, fit, restore
+from jaxgen.training.plan import Plan
 from jaxgen.training.run_directory import RunDirectory, open_run
+from jaxgen.training.timing import Timing, read_timing
 
 SEED, BATCH_SIZE, STEPS, STEPS_PER_CALL = 3, 16, 23, 5
 
 
 def train(path: Path, split=None, algorithm=None, **settings):
-    defaults = {
-        "seed": SEED,
+    sizes = {
         "steps": STEPS,
         "batch_size": BATCH_SIZE,
         "steps_per_call": STEPS_PER_CALL,
         "checkpoint_every": 10,
     }
+    plan = Plan(**{name: settings.pop(name, value) for name, value in sizes.items()})
     split = tiny.make_split() if split is None else split
     with open_run(path, {}) as run:
-        return fit(algorithm or tiny.make_algorithm(), split, run, **defaults | settings)
+        return fit(
+            algorithm or tiny.make_algorithm(), split, run, plan, **{"seed": SEED} | settings
+        )
 
 
 def rows(path: Path) -> list[dict]:
@@ -40,7 +45,7 @@ def rows(path: Path) -> list[dict]:
 
 
 def plain_loop(split: ArraySplit, num_devices: int) -> tuple[np.ndarray, list[float], list[int]]:
-    """Weights at the end, and loss and memory after every step, one example and device at a time."""
+    """Weights at the end, and loss and memory after every step, a device at a time."""
     init_key, train_key = jax.random.split(jax.random.key(SEED))
     w = np.asarray(jax.random.normal(init_key, (6,)), np.float64)
     memory, losses, memories = 0, [], []
@@ -52,9 +57,8 @@ def plain_loop(split: ArraySplit, num_devices: int) -> tuple[np.ndarray, list[fl
         losses.append(float(np.mean(error**2)) / 2)
         w = w - tiny.LEARNING_RATE * error @ x / BATCH_SIZE
         memory *= 1664525
+        bits = int(jax.random.bits(jax.random.fold_in(train_key, step), (), np.uint32)) | 1
         for device in range(num_devices):
-            key = jax.random.fold_in(jax.random.fold_in(train_key, step), device)
-            bits = int(jax.random.bits(key, (), np.uint32)) | 1
             share = BATCH_SIZE // num_devices
             part = slice(device * share, (device + 1) * share)
             values = x[part].ravel()
@@ -119,6 +123,37 @@ def test_traces_once_a_dispatch_length(trained):
     # more than once, but no later dispatch traces again.
     _, _, num_traces = trained
     assert 2 <= num_traces <= 4
+
+
+def test_start_is_given_the_first_batch_whole(trained, tmp_path):
+    split, seen = tiny.make_split(), []
+    algorithm = tiny.make_algorithm()
+
+    def init(key, batch):
+        jax.debug.callback(lambda batch: seen.append(batch), batch)
+        return algorithm.init(key, batch)
+
+    train(tmp_path, algorithm=algorithm._replace(init=init), steps=1)
+    train(tmp_path, algorithm=algorithm._replace(init=init), steps=2)
+    jax.effects_barrier()
+    index = batch_indices(SEED, 0, num_examples=len(split), batch_size=BATCH_SIZE)
+    (batch,) = seen  # The second start reads shapes alone.
+    jax.tree.map(np.testing.assert_array_equal, batch, split.gather(index))
+
+
+def test_time_adds_up_over_starts(trained, tmp_path, monkeypatch):
+    run, now = RunDirectory(tmp_path), iter(range(0, 10_000, 5))
+    assert read_timing(run) is None
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
+    train(tmp_path, steps=10, checkpoint_every=5)
+    assert read_timing(run) == Timing(10, 10.0)
+    train(tmp_path, checkpoint_every=100)
+    assert read_timing(run) == Timing(STEPS, 15.0)
+    train(tmp_path, checkpoint_every=100)
+    assert read_timing(run) == Timing(STEPS, 15.0)
+    assert rows(tmp_path)[-1] == rows(trained[0])[-1]
+    run.timing.write_text("{")
+    assert read_timing(run) is None
 
 
 def test_longer_runs_trace_no_more(tmp_path):
@@ -196,12 +231,14 @@ def test_nan_stops_within_a_dispatch(tmp_path, monkeypatch, bad_step):
         return dispatch
 
     monkeypatch.setattr(loop, "train_steps", counting)
-    with pytest.raises(NonFiniteError, match=f"loss is nan at step {bad_step};"):
+    with pytest.raises(NonFiniteError, match=f"loss is nan at step {bad_step};") as failure:
         train(tmp_path, algorithm=tiny.make_algorithm(nan_at=bad_step))
     end = min(math.ceil(bad_step / STEPS_PER_CALL) * STEPS_PER_CALL, STEPS)
     assert dispatched[-1] <= min(end + STEPS_PER_CALL, STEPS)
     assert all(row["step"] < bad_step for row in rows(tmp_path))
     saved = [step for step in (10, 20) if step < end]
+    kept = f"the checkpoint of step {saved[-1]} is kept" if saved else "nothing was saved"
+    assert kept in str(failure.value)
     assert Checkpoints(tmp_path / "checkpoints").steps() == saved
 
 
@@ -215,15 +252,11 @@ def test_goes_on_after_nan_with_a_cured_algorithm(trained, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 12}, "batch_size: 12 does not divide by the 8 devices"),
-        ({"batch_size": 72}, "batch_size: 72, but there are only 70 training examples"),
+        ({"batch_size": 12}, "batch_size: 12, expected a multiple of the 8 devices"),
         ({"batch_size": 0}, "batch_size: 0, expected at least 1"),
-        ({"steps": 0}, "steps: 0, expected at least 1"),
-        ({"steps_per_call": 0}, "steps_per_call: 0, expected at least 1"),
         ({"draw_every": 0}, "draw_every: 0, expected at least 1"),
-        ({"checkpoint_every": 0}, "checkpoint_every: 0, expected at least 1"),
         ({"seed": -1}, "seed: -1, expected at least 0"),
-        ({"split": tiny.make_split(0)}, "only 0 training examples"),
+        ({"split": tiny.make_split(0)}, "no batch at all: 0 training examples"),
     ],
 )
 def test_bad_settings_fail_before_anything_is_traced(tmp_path, settings, message):
@@ -237,7 +270,7 @@ def test_bad_settings_fail_before_anything_is_traced(tmp_path, settings, message
 
 def test_fewer_steps_than_done_are_refused(trained):
     path, result, _ = trained
-    with pytest.raises(ValueError, match=rf"steps: 1, but this run has done {result.step}"):
+    with pytest.raises(ValueError, match=f"steps: 1, expected at least {result.step}, which"):
         train(path, steps=1)
 
 
@@ -253,7 +286,7 @@ def test_checkpoint_of_another_model_is_refused(trained):
 
 
 def test_host_reads_a_dispatch_while_the_next_is_under_way(tmp_path, monkeypatch):
-    # (The transfer guard would say it of any device, but sees nothing on CPU, where reads are free.)
+    # (The transfer guard would say it of any device, but sees nothing on CPU: reads are free.)
     make, write = loop.train_steps, loop.MetricsLog.write
     num_calls, order = [], []
 
@@ -276,7 +309,7 @@ def test_host_reads_a_dispatch_while_the_next_is_under_way(tmp_path, monkeypatch
     assert order == [(5, 2), (10, 3), (15, 4), (20, 4), (20, 4)]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signal_saves_and_returns(trained, tmp_path, monkeypatch, signum):
     before = signal.getsignal(signum)
     write = loop.MetricsLog.write
@@ -295,6 +328,23 @@ def test_signal_saves_and_returns(trained, tmp_path, monkeypatch, signum):
     assert result.step <= 15
     train(tmp_path)
     assert rows(tmp_path) == rows(trained[0])
+
+
+def test_an_ignored_hangup_is_ignored(tmp_path, monkeypatch):
+    """A run under `nohup` outlives its terminal."""
+    write = loop.MetricsLog.write
+
+    def write_and_hang_up(self, step, row):
+        os.kill(os.getpid(), signal.SIGHUP)
+        write(self, step, row)
+
+    monkeypatch.setattr(loop.MetricsLog, "write", write_and_hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert train(tmp_path).finished
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_second_interrupt_is_not_held_back(tmp_path, monkeypatch):

@@ -53,6 +53,15 @@ def test_relative_path_means_the_same_run_later(tmp_path, monkeypatch):
         assert run.path == tmp_path / "a"
 
 
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with open_run("~/a", CONFIG) as run:
+        assert run.path == tmp_path / "a"
+    assert read_config("~/a") == json.loads(json.dumps(CONFIG))
+    with pytest.raises(RunError, match="no such home directory"):
+        read_config("~nobody-of-this-name/a")
+
+
 def test_every_difference_is_named_with_both_values(tmp_path):
     with open_run(tmp_path, CONFIG):
         pass

@@ -11,7 +11,7 @@ import pytest
 from references import exponential_moving_average, least_squares_momentum_descent
 
 from jaxgen.training.state import create_train_state
-from jaxgen.training.step import gradient_step, own_keys, shared_key
+from jaxgen.training.step import gradient_step, own_keys
 
 RATE, MOMENTUM, B, D = 0.1, 0.9, 16, 3
 OPTIMIZER = optax.sgd(RATE, momentum=MOMENTUM)
@@ -32,14 +32,17 @@ def start(*, ema_decay=0.0):
     return create_train_state(_no_model, variables, OPTIMIZER, ema_decay=ema_decay)
 
 
-def step(state, x, y, *, ema_decay=0.0, axis_name=None):
+def step(state, x, y, *, axis_name=None):
     def loss_fn(params, batch_stats):
         del batch_stats
         residual = x @ params["w"] - y
         metrics = {"residual": residual, "scalar": jnp.float32(2.0)}
         return residual**2, (metrics, {"mean": jnp.mean(x, axis=0)})
 
-    return gradient_step(state, loss_fn, ema_decay=ema_decay, axis_name=axis_name)
+    return gradient_step(state, loss_fn, axis_name=axis_name)
+
+
+run = jax.jit(step)
 
 
 def arrays():
@@ -48,7 +51,6 @@ def arrays():
 
 def test_steps_equal_momentum_descent_in_float64():
     state, expected = start(), least_squares_momentum_descent(X, Y, START, RATE, MOMENTUM, 5)
-    run = jax.jit(step)
     for number, (weights, loss, norm) in enumerate(expected, 1):
         state, metrics = run(state, *arrays())
         np.testing.assert_allclose(state.params["w"], weights, rtol=1e-5)
@@ -58,7 +60,7 @@ def test_steps_equal_momentum_descent_in_float64():
 
 
 def test_metrics_are_averaged_and_batch_statistics_replaced():
-    state, metrics = step(start(), *arrays())
+    state, metrics = run(start(), *arrays())
     assert set(metrics) == {"loss", "residual", "scalar", "gradient_norm"}
     chex.assert_shape(list(metrics.values()), ())
     np.testing.assert_allclose(metrics["residual"], np.mean(X @ START - Y), rtol=1e-5)
@@ -70,7 +72,6 @@ def test_metrics_are_averaged_and_batch_statistics_replaced():
 def test_average_follows_its_formula(ema_decay):
     """At 0.15 the cap holds from the first step on, at 0.999 the start-up does."""
     state = start(ema_decay=ema_decay)
-    run = jax.jit(functools.partial(step, ema_decay=ema_decay))
     expected = exponential_moving_average(
         [w for w, _, _ in least_squares_momentum_descent(X, Y, START, RATE, MOMENTUM, 5)],
         START,
@@ -83,7 +84,7 @@ def test_average_follows_its_formula(ema_decay):
 
 
 def test_without_an_average_the_parameters_are_evaluated():
-    state, _ = step(start(), *arrays())
+    state, _ = run(start(), *arrays())
     assert state.ema_params is None
     assert state.eval_variables["params"] is state.params
 
@@ -94,11 +95,10 @@ def test_the_average_starts_as_a_copy():
     assert state.ema_params["w"] is not state.params["w"]
 
 
-@pytest.mark.parametrize("transform", [jax.vmap, jax.pmap])
-def test_devices_take_the_step_of_the_whole_batch(transform):
-    state, metrics = step(start(ema_decay=0.999), *arrays(), ema_decay=0.999)
-    spread = transform(
-        functools.partial(step, ema_decay=0.999, axis_name="devices"),
+def test_devices_take_the_step_of_the_whole_batch():
+    state, metrics = run(start(ema_decay=0.999), *arrays())
+    spread = jax.pmap(
+        functools.partial(step, axis_name="devices"),
         axis_name="devices",
         in_axes=(None, 0, 0),
     )
@@ -109,16 +109,21 @@ def test_devices_take_the_step_of_the_whole_batch(transform):
         chex.assert_trees_all_close(one, jax.device_get((state, metrics)), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("num_devices", [1, 2, 8])
+@pytest.mark.parametrize("ema_decay", [-0.1, 1.0])
+def test_decay_is_checked(ema_decay):
+    with pytest.raises(ValueError, match=rf"ema_decay: {ema_decay}, expected in \[0, 1\)"):
+        start(ema_decay=ema_decay)
+
+
+@pytest.mark.parametrize("num_devices", [1, 8])
 def test_keys_of_examples_do_not_depend_on_the_number_of_devices(num_devices):
-    """Where devices have keys that differ, the examples of all together have those of the first alone."""
-    keys = jax.random.split(jax.random.key(3), 8)
+    """The examples of all devices together have the keys of one device alone."""
+    key = jax.random.key(3)
 
-    def examples(key):
-        shared = shared_key(key, "devices")
-        return jax.random.key_data(own_keys(shared, 16 // num_devices, "devices"))
+    def examples(_):
+        return jax.random.key_data(own_keys(key, 16 // num_devices, "devices"))
 
-    found = jax.vmap(examples, axis_name="devices")(keys[:num_devices])
-    alone = jax.random.key_data(own_keys(shared_key(keys[0], None), 16, None))
+    found = jax.vmap(examples, axis_name="devices")(jnp.arange(num_devices))
+    alone = jax.random.key_data(own_keys(key, 16, None))
     np.testing.assert_array_equal(found.reshape(alone.shape), alone)
     assert len(np.unique(alone, axis=0)) == 16

@@ -1,4 +1,4 @@
-"""A linear model with a memory of all it was given, and a program that trains it in a directory of its own.
+"""A linear model with a memory of all it was given, and a program that trains it.
 
 python tests/tiny.py RUN_DIR '{"steps": 400, ...}'
 """
@@ -6,14 +6,17 @@ python tests/tiny.py RUN_DIR '{"steps": 400, ...}'
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.data.dataset import ArraySplit, Dataset
+from jaxgen.data.dataset import ArraySplit
+from jaxgen.training.jax_setup import configure
+from jaxgen.training.loop import fit
+from jaxgen.training.plan import Plan
+from jaxgen.training.run_directory import open_run
 from jaxgen.types import Algorithm
 
 SHAPE = (2, 3, 1)
@@ -21,7 +24,7 @@ LEARNING_RATE = 1e-3
 
 
 class State(NamedTuple):
-    """Parameters: weights `w [6]`, and `memory`, a hash of all examples and keys so far in order."""
+    """Parameters: weights `w [6]`, and `memory`, a hash of all examples and keys in order."""
 
     step: jax.Array
     params: dict[str, jax.Array]
@@ -73,22 +76,22 @@ def make_algorithm(
     return Algorithm(init, step, sample, evaluate)
 
 
-def main(run_dir: str, settings: str, *processes: str) -> None:
-    from experiments import training
-    from experiments.settings import TrainingSettings
-    from jaxgen.training.platform import configure
-    from jaxgen.training.run_directory import open_run
-
-    configure()
+def main(run_dir: str, plan: str, *processes: str) -> None:
     if processes:
-        address, num_processes, process = processes
-        jax.distributed.initialize(address, int(num_processes), int(process))
-    split = make_split()
-    dataset = Dataset("tiny", SHAPE, 16, None, split, split)
-    given = TrainingSettings(**json.loads(settings))
+        coordinator, num, number = processes
+        configure(
+            distributed=True,
+            coordinator=coordinator,
+            num_processes=int(num),
+            process_id=int(number),
+        )
+    else:
+        configure()
     is_writer = jax.process_index() == 0
-    with open_run(Path(run_dir), {"seed": given.seed}, is_writer=is_writer) as run:
-        training.train(make_algorithm(), dataset, run, given)
+    with open_run(run_dir, {}, is_writer=is_writer) as run:
+        result = fit(make_algorithm(), make_split(), run, Plan(**json.loads(plan)), seed=0)
+    if not result.finished:
+        print(f"stopped at step {result.step}")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Checkpoints:
             ValueError: if `keep` is below 1.
         """
         if keep < 1:
-            raise ValueError(f"keep must be at least 1, got {keep}")
+            raise ValueError(f"keep: {keep}, expected at least 1")
         self.directory = Path(directory).absolute()
         self.keep = keep
         self._report = report
@@ -87,7 +87,7 @@ class Checkpoints:
                 steps are untouched.
         """
         if step < 0:
-            raise ValueError(f"step must be at least 0, got {step}")
+            raise ValueError(f"step: {step}, expected at least 0")
         failure: Exception | None = None
         free = ""
         if jax.process_index() == 0:
@@ -99,9 +99,10 @@ class Checkpoints:
                 checkpoint_folder.clear_leftovers(self.directory)
         if _worst(int(failure is not None)):
             reason = _first_line(failure) if failure else "see process 0"
+            steps = ", ".join(map(str, self.steps()))
             raise CheckpointError(
                 f"could not save step {step} in {self.directory}: {reason}{free}. "
-                f"The earlier checkpoints (steps {self.steps()}) are untouched."
+                + (f"The earlier checkpoints (steps {steps}) are kept." if steps else "")
             ) from failure
 
     def restore(self, like_state: State) -> tuple[int, State] | None:

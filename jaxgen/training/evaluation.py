@@ -1,4 +1,4 @@
-"""Exact averages of an algorithm's metrics over a split, whatever the number of devices and the last block."""
+"""Exact averages of an algorithm's metrics over a split, on any number of devices."""
 
 import math
 from collections.abc import Iterator
@@ -34,7 +34,8 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
     """Evaluates every example once.
 
-    Example `i` of the split has the key ``fold_in(key, i)``: its value depends neither on the block nor on the devices.
+    Example `i` of the split has the key ``fold_in(key, i)``: its value depends neither on the block
+    nor on the devices.
 
     Args:
         algorithm: whose `evaluate` is used.
@@ -52,7 +53,7 @@ def evaluate(
     if block_size < 1:
         raise ValueError(f"block_size: {block_size}, expected at least 1")
     if len(split) == 0:
-        raise ValueError("the split to evaluate is empty")
+        raise ValueError("split: 0 examples, expected at least 1")
     run = evaluate_rows(algorithm)
     state = replicate(state)
     blocks = []
@@ -91,7 +92,10 @@ def summarize(metrics: dict[str, np.ndarray]) -> dict[str, Summary]:
 
 
 def _blocks(num_examples: int, block_size: int) -> Iterator[np.ndarray]:
-    """Example numbers `[local devices, b]` of this host's part of each block; the last one repeats the last example."""
+    """Example numbers `[local devices, b]` of this host's part of each block.
+
+    The last block repeats the last example.
+    """
     local, first = jax.local_device_count(), jax.process_index() * jax.local_device_count()
     size = min(block_size, math.ceil(num_examples / jax.device_count()))
     for start in range(0, num_examples, size * jax.device_count()):
@@ -100,7 +104,7 @@ def _blocks(num_examples: int, block_size: int) -> Iterator[np.ndarray]:
 
 
 def _in_order(values: np.ndarray, num_examples: int, block_size: int) -> np.ndarray:
-    """This host's values joined with those of the others, in the order of the examples, without the repeats."""
+    """This host's values and those of the others, in the order of the examples, without repeats."""
     if jax.process_count() > 1:
         size = min(block_size, math.ceil(num_examples / jax.device_count()))
         rows = values.reshape(-1, jax.local_device_count() * size)

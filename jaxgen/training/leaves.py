@@ -1,4 +1,4 @@
-"""The leaves of a state as host arrays: under which names and types they are stored, and their sums.
+"""The leaves of a state as host arrays: their names, types and sums.
 
 A host array does not remember devices; `place` puts it back on any number of them.
 """

@@ -1,7 +1,7 @@
 """Data-parallel training and evaluation: the one file that names `jax.pmap`.
 
-The state has no device axis: it goes in and comes out once, replicated by its sharding, and is donated. A dispatch
-scans many steps. Batches are gathered on the device from rows that lie there.
+The state has no device axis: it goes in and comes out once, replicated by its sharding, and is
+donated. A dispatch scans many steps. Batches are gathered on the device from rows that lie there.
 """
 
 import functools
@@ -21,8 +21,8 @@ AXIS = "devices"
 def replicate(tree: PyTree) -> PyTree:
     """Copies every array of `tree` to all local devices, without a device axis.
 
-    The copy is real even where the array lies there already: `train_steps` donates its state, which would otherwise
-    delete the caller's array.
+    The copy is real even where the array lies there already: `train_steps` donates its state, which
+    would otherwise delete the caller's array.
 
     Args:
         tree: arrays, on any device.
@@ -35,51 +35,37 @@ def replicate(tree: PyTree) -> PyTree:
 
 
 def shard_rows(indices: np.ndarray) -> np.ndarray:
-    """Splits the last axis of global batch rows into this host's devices: `[K, B]` to `[devices, K, B / all devices]`.
+    """Splits the last axis of global batch rows into this host's devices.
 
     Args:
         indices: rows of K global batches, `[K, B]`.
 
     Returns:
-        The rows of each local device, in the order of the devices.
+        The rows of each local device, in the order of the devices,
+        `[local devices, K, B / all devices]`.
 
     Raises:
         ValueError: if B does not divide by the number of devices.
     """
-    check_divides(indices.shape[-1])
     parts = np.split(indices, jax.device_count(), axis=-1)
     first = jax.process_index() * jax.local_device_count()
     return np.stack(parts[first : first + jax.local_device_count()])
 
 
-def check_divides(batch_size: int) -> None:
-    """Checks that a global batch divides by the number of devices.
-
-    Args:
-        batch_size: examples of a step on all devices together.
-
-    Raises:
-        ValueError: if it does not divide.
-    """
-    if batch_size < 1 or batch_size % jax.device_count():
-        raise ValueError(
-            f"batch_size: {batch_size} does not divide by the {jax.device_count()} devices; "
-            f"choose a multiple of {jax.device_count()}"
-        )
-
-
 def train_steps(algorithm: Algorithm, *, rows_are_shared: bool) -> Callable[..., Any]:
     """Compiles a dispatch of many training steps on every device.
 
-    Step `t` on device `d` uses the key ``fold_in(fold_in(key, t), d)``.
+    Step `t` has the key ``fold_in(key, t)``, the same on every device.
 
     Args:
         algorithm: whose step is run.
-        rows_are_shared: True if all devices hold the whole data set, False if each is given rows of its own.
+        rows_are_shared: True if all devices hold the whole data set, False if each is given rows of
+            its own.
 
     Returns:
-        ``(state, rows, indices [devices, K, b], steps [K], key) -> (state, metrics [K] each)``; `rows` is a dict of
-        arrays whose leading axis the indices select (behind a device axis where not shared). The state is donated.
+        ``(state, rows, indices [devices, K, b], steps [K], key) -> (state, metrics [K] each)``;
+        `rows` is a dict of arrays whose leading axis the indices select (behind a device axis where
+        not shared). The state is donated.
     """
     # Over one device an all-reduce changes nothing and still copies every gradient.
     axis_name = AXIS if jax.device_count() > 1 else None
@@ -87,13 +73,10 @@ def train_steps(algorithm: Algorithm, *, rows_are_shared: bool) -> Callable[...,
     def run(
         state: PyTree, rows: Batch, indices: Array, steps: Array, key: Key
     ) -> tuple[PyTree, Metrics]:
-        device = jax.lax.axis_index(AXIS)
-
         def step(state: PyTree, inputs: tuple[Array, Array]) -> tuple[PyTree, Metrics]:
             index, t = inputs
             batch = {name: array[index] for name, array in rows.items()}
-            step_key = jax.random.fold_in(jax.random.fold_in(key, t), device)
-            return algorithm.step(state, batch, step_key, axis_name=axis_name)
+            return algorithm.step(state, batch, jax.random.fold_in(key, t), axis_name=axis_name)
 
         return jax.lax.scan(step, state, (indices, steps))
 
@@ -109,14 +92,14 @@ def train_steps(algorithm: Algorithm, *, rows_are_shared: bool) -> Callable[...,
 def evaluate_rows(algorithm: Algorithm) -> Callable[..., Any]:
     """Compiles the evaluation of a block of examples on every device.
 
-    Each example is evaluated by itself with the key ``fold_in(key, number)``, so that its value depends neither on its
-    neighbours nor on the number of devices.
+    Each example is evaluated by itself with the key ``fold_in(key, number)``, so that its value
+    depends neither on its neighbours nor on the number of devices.
 
     Args:
         algorithm: whose `evaluate` is run.
 
     Returns:
-        ``(state, batch [devices, b, ...], numbers [devices, b], key) -> metrics [devices, b] each``.
+        ``(state, batch [devices, b, ...], numbers [devices, b], key) -> metrics [devices, b]``.
     """
 
     def evaluate_one(state: PyTree, key: Key, example: Batch, number: Array) -> Metrics:
@@ -129,3 +112,31 @@ def evaluate_rows(algorithm: Algorithm) -> Callable[..., Any]:
         return jax.vmap(one)(batch, numbers)
 
     return jax.pmap(run, axis_name=AXIS, in_axes=(None, 0, 0, None))
+
+
+@functools.lru_cache(maxsize=4)
+def sample_blocks(algorithm: Algorithm, block_size: int) -> Callable[..., Any]:
+    """Compiles the sampling of some blocks, one after another, on every local device.
+
+    Block `i` has the key ``fold_in(key, i)``. What depends on the state alone is computed once a
+    dispatch: the compiler takes it out of the loop over the blocks.
+
+    Args:
+        algorithm: whose `sample` is run.
+        block_size: samples of a block.
+
+    Returns:
+        ``(state, key, numbers [devices, K], label [devices, K, block_size]) -> x``,
+        `[devices, K, block_size, ...]`, for the numbers of the K blocks of each device; the label
+        is None for an algorithm without labels.
+    """
+
+    def run(state: PyTree, key: Key, numbers: Array, label: Array | None) -> Array:
+        def block(inputs: tuple[Array, Array | None]) -> Array:
+            number, classes = inputs
+            return algorithm.sample(state, jax.random.fold_in(key, number), block_size, classes)
+
+        return jax.lax.map(block, (numbers, label))
+
+    devices = jax.local_devices()
+    return jax.pmap(run, axis_name=AXIS, in_axes=(None, None, 0, 0), devices=devices)

@@ -11,6 +11,8 @@ from typing import Any, Self, TextIO
 import rich.console
 import rich.progress
 
+from jaxgen.training.output import LastingStream
+
 
 class Progress:
     """Steps, speed, time left and metrics: a bar on a terminal, else a line now and then."""
@@ -20,6 +22,7 @@ class Progress:
         total: int,
         first_step: int = 0,
         *,
+        unit: str = "step",
         is_writer: bool = True,
         seconds_per_line: float = 10.0,
         stream: TextIO | None = None,
@@ -30,17 +33,21 @@ class Progress:
         Args:
             total: number of steps of the whole run.
             first_step: steps done before, so that the speed is that of this start alone.
+            unit: what is counted, in the singular.
             is_writer: with several processes True on one of them alone; the others show nothing.
             seconds_per_line: least time between two lines where the output is no terminal.
             stream: where to write; standard output if None.
             clock: seconds, ever increasing.
         """
         self._total = total
+        self._unit = unit
         self._is_writer = is_writer
         self._seconds_per_line = seconds_per_line
         self._clock = clock
+        stream = stream or sys.stdout  # None where the process was started without one.
+        file: Any = stream and LastingStream(stream)
         self._console = rich.console.Console(
-            file=stream or sys.stdout, markup=False, highlight=False, soft_wrap=True
+            file=file, markup=False, highlight=False, soft_wrap=True
         )
         # Pairs of time and step, the oldest dropped: the speed of the last minute or so, free of
         # the first compilation.
@@ -107,7 +114,9 @@ class Progress:
         speed = (new - old) / (now - start) if now > start else 0.0
         left = f"{_duration((self._total - step) / speed)} left" if speed > 0 else "? left"
         shown = [f"{name} {float(value):.4g}" for name, value in metrics.items()]
-        return "  ".join([f"step {step}/{self._total}", f"{speed:.3g} steps/s", left, *shown])
+        return "  ".join(
+            [f"{self._unit} {step}/{self._total}", f"{speed:.3g} {self._unit}s/s", left, *shown]
+        )
 
 
 def _duration(seconds: float) -> str:

@@ -49,6 +49,11 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def timing(self) -> Path:
+        """Seconds of training over all starts, JSON."""
+        return self.path / "timing.json"
+
+    @property
     def samples(self) -> Path:
         """Folder of sample pictures."""
         return self.path / "samples"
@@ -84,7 +89,8 @@ def open_run(
     it ends with the process, however that dies.
 
     Args:
-        path: directory of the run; made, with its parents, where there is none.
+        path: directory of the run; ``~`` is the user's home; made, with its parents, where there
+            is none.
         config: settings that JSON can hold; nested mappings are compared setting by setting.
         free_keys: settings (dotted names, or the name of a whole section) that may differ from
             those of the earlier start; `config.json` then takes the new values.
@@ -98,7 +104,7 @@ def open_run(
         RunError: if the directory holds something else, is in use, cannot be written, or has other
             settings (all named, with both values).
     """
-    run = RunDirectory(Path(path).absolute())
+    run = RunDirectory(_absolute(path))
     if not is_writer:
         yield run
         return
@@ -130,12 +136,19 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         RunError: if there is no such run, or its `config.json` cannot be read.
     """
-    run = RunDirectory(Path(path).absolute())
+    run = RunDirectory(_absolute(path))
     if not run.path.is_dir():
         raise RunError(f"there is no run directory {run.path}")
     if not run.config.is_file():
         raise RunError(f"{run.path} is not a run directory: it has no {CONFIG_FILE}")
     return _load_config(run.config)
+
+
+def _absolute(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise RunError(f"run_dir: {path}, but there is no such home directory ({error})") from error
 
 
 def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,7 +175,7 @@ def _check_usable(path: Path) -> None:
     if others and CONFIG_FILE not in names:
         raise RunError(
             f"{path} is not empty and is not a run directory (it has {sorted(others)[0]!r} and no "
-            f"{CONFIG_FILE}); choose another directory"
+            f"{CONFIG_FILE}); choose another one: --run-dir NEW"
         )
 
 
@@ -199,7 +212,7 @@ def _load_config(path: Path) -> dict[str, Any]:
         raise RunError(f"cannot read {path}: {error}") from error
     except ValueError as error:
         raise RunError(
-            f"{path} is damaged ({error}); restore that file, or choose another run directory"
+            f"{path} is damaged ({error}); restore that file, or start a new run: --run-dir NEW"
         ) from error
     if not isinstance(config, dict):
         raise RunError(f"{path} is damaged: expected a JSON object, got {type(config).__name__}")
@@ -220,7 +233,7 @@ def _check_same(
         raise RunError(
             f"the run in {path} has other settings:\n"
             + "\n".join(lines)
-            + "\nUse its settings, or choose another run directory."
+            + "\nUse its settings, or start a new run: --run-dir NEW"
         )
 
 

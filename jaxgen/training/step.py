@@ -15,23 +15,23 @@ LossFunction = Callable[[PyTree, PyTree], tuple[Array, tuple[Metrics, PyTree]]]
 
 
 def gradient_step(
-    state: TrainState, loss_fn: LossFunction, *, ema_decay: float, axis_name: str | None = None
+    state: TrainState, loss_fn: LossFunction, *, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
     """Descends the mean of a per-example loss once.
 
-    With ``axis_name`` the gradients, metrics and batch statistics are averaged over that axis, so that all devices
-    leave with the same state.
+    With ``axis_name`` the gradients, metrics and batch statistics are averaged over that axis, so
+    that all devices leave with the same state. Where the state keeps an average of the parameters,
+    its decay is ``min(ema_decay, (1 + step) / (10 + step))``, so that it soon forgets the initial
+    ones.
 
     Args:
         state: the state before the step.
         loss_fn: see `LossFunction`; every metric is `[B]` or a scalar.
-        ema_decay: in [0, 1). The average follows ``min(ema_decay, (1 + step) / (10 + step))``, so that it forgets the
-            initial parameters early on; 0 where the state keeps none.
         axis_name: the mapped axis of the devices, or None.
 
     Returns:
-        The state after the step, and the scalar metrics with ``"loss"`` and ``"gradient_norm"`` beside those of
-        ``loss_fn``.
+        The state after the step, and the scalar metrics with ``"loss"`` and ``"gradient_norm"``
+        beside those of ``loss_fn``.
     """
 
     def mean_loss(params: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
@@ -50,25 +50,9 @@ def gradient_step(
     ema_params = state.ema_params
     state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
     if ema_params is not None:
-        decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        decay = jnp.minimum(state.ema_decay, (1.0 + state.step) / (10.0 + state.step))
         ema_params = optax.incremental_update(state.params, ema_params, 1.0 - decay)
     return state.replace(ema_params=ema_params), metrics
-
-
-def shared_key(key: Key, axis_name: str | None) -> Key:
-    """The key of the first device, on all of them.
-
-    Args:
-        key: of this device.
-        axis_name: the mapped axis of the devices, or None.
-
-    Returns:
-        A key, from which `own_keys` makes those of the examples.
-    """
-    if axis_name is None:
-        return key
-    data = jax.lax.all_gather(jax.random.key_data(key), axis_name)
-    return jax.random.wrap_key_data(data[0], impl=jax.random.key_impl(key))
 
 
 def own_keys(key: Key, num: int, axis_name: str | None) -> Array:
@@ -77,7 +61,7 @@ def own_keys(key: Key, num: int, axis_name: str | None) -> Array:
     What an example draws from its key is then the same on one device and on many.
 
     Args:
-        key: one that all devices share.
+        key: the same on all devices, as a training step is given it.
         num: examples of each device.
         axis_name: the mapped axis of the devices, or None.
 
@@ -91,6 +75,6 @@ def own_keys(key: Key, num: int, axis_name: str | None) -> Array:
 
 
 def _norm(tree: PyTree) -> Array:
-    """Euclidean norm of all entries; on a CPU `channel_sum` takes a third of the time of `optax.tree.norm`."""
+    """Euclidean norm of all entries, on a CPU in a third of the time of `optax.tree.norm`."""
     sums = [jnp.sum(channel_sum(jnp.atleast_1d(leaf) ** 2)) for leaf in jax.tree.leaves(tree)]
     return jnp.sqrt(jnp.sum(jnp.stack(sums)))
