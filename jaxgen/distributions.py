@@ -4,10 +4,12 @@ Every distribution is a pytree of arrays. Its first axis counts examples and eve
 belongs to the event, so ``log_prob(x)`` is one float32 number per example, `[B]`, in nats, summed
 over the event. Image distributions are over pixel values, 0 to levels - 1 (a `Normal` is over
 dequantized pixels, in [0, levels)), so ``-log_prob`` is in nats per image and needs no constant on
-its way to bits per dimension.
+its way to bits per dimension. What is no pixel value has no mass: its log is -inf, so that a wrong
+scale stops training instead of passing for a likelihood.
 
-Parameters and data may be bfloat16, data also integers: all are cast to float32 before any
-arithmetic. Shapes are checked at trace time; a mismatch is an AssertionError of chex.
+``sample(key)`` takes one key, or a key for each example `[B]`. Parameters and data may be bfloat16,
+data also integers: all are cast to float32 before any arithmetic. Shapes are checked at trace time;
+a mismatch is an AssertionError of chex.
 """
 
 import math
@@ -18,6 +20,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxgen.arrays import (
+    at_least_float32,
+    example_keys,
+    sample_by_example,
+    split_keys,
+    sum_event,
+)
 from jaxgen.types import Array, Key
 
 
@@ -50,18 +59,18 @@ class Normal:
         """Log-density of x, of the shape of `mean`: `[B]` in nats."""
         chex.assert_equal_shape([x, self.mean])
         chex.assert_is_broadcastable(self.log_var.shape, self.mean.shape)
-        mean, log_var = _as_float(self.mean, self.log_var)
-        z = (x.astype(jnp.float32) - mean) * jnp.exp(-0.5 * log_var)
+        x, mean, log_var = map(at_least_float32, (x, self.mean, self.log_var))
+        z = (x - mean) * jnp.exp(-0.5 * log_var)
         return sum_event(-0.5 * (z * z + log_var + math.log(2.0 * math.pi)))
 
     def sample(self, key: Key) -> Array:
         """One reparameterized draw per example, of the shape of `mean`: float32."""
-        mean, log_var = _as_float(self.mean, self.log_var)
-        return mean + jnp.exp(0.5 * log_var) * jax.random.normal(key, mean.shape)
+        mean, log_var = map(at_least_float32, (self.mean, self.log_var))
+        return mean + jnp.exp(0.5 * log_var) * sample_by_example(jax.random.normal, key, mean.shape)
 
     def expectation(self) -> Array:
         """The mean, `[B, ...]`, float32."""
-        return self.mean.astype(jnp.float32)
+        return at_least_float32(self.mean)
 
 
 @struct.dataclass
@@ -78,19 +87,21 @@ class Bernoulli:
     logits: Array
 
     def log_prob(self, x: Array) -> Array:
-        """Log-probability of x in {0, 1}, of the shape of `logits`: `[B]` in nats."""
+        """Log-probability of x, of the shape of `logits`: `[B]` in nats, -inf if not 0 or 1."""
         chex.assert_equal_shape([x, self.logits])
-        x, logits = _as_float(x, self.logits)
-        return sum_event(x * logits - jax.nn.softplus(logits))
+        x, logits = map(at_least_float32, (x, self.logits))
+        # The line through 0 and 1 goes on beyond them: 255 would have the log-mass 255 logit.
+        is_binary = (x == 0.0) | (x == 1.0)
+        return sum_event(jnp.where(is_binary, x * logits - jax.nn.softplus(logits), -jnp.inf))
 
     def sample(self, key: Key) -> Array:
         """One draw per example, of the shape of `logits`: int32."""
-        noise = jax.random.logistic(key, self.logits.shape)
-        return (noise < self.logits.astype(jnp.float32)).astype(jnp.int32)
+        noise = sample_by_example(jax.random.logistic, key, self.logits.shape)
+        return (noise < at_least_float32(self.logits)).astype(jnp.int32)
 
     def expectation(self) -> Array:
         """Probability of a 1, `[B, ...]`, float32."""
-        return jax.nn.sigmoid(self.logits.astype(jnp.float32))
+        return jax.nn.sigmoid(at_least_float32(self.logits))
 
 
 @struct.dataclass
@@ -101,26 +112,29 @@ class Categorical:
         logits: `[B, ..., levels]`.
 
     Source:
-        van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 2.2.
+        van den Oord et al. 2016, "Pixel recurrent neural networks", section 2.2.
     """
 
     logits: Array
 
     def log_prob(self, x: Array) -> Array:
-        """Log-probability of whole numbers x, `[B, ...]`: `[B]` in nats, NaN if x >= levels."""
+        """Log-probability of x, `[B, ...]`: `[B]` in nats, -inf if not 0 to levels - 1."""
         chex.assert_shape(x, self.logits.shape[:-1])
         # log_softmax before the gather: logits[x] - logsumexp cancels for large logits.
-        log_masses = jax.nn.log_softmax(self.logits.astype(jnp.float32), axis=-1)
+        log_masses = jax.nn.log_softmax(at_least_float32(self.logits), axis=-1)
         index = x.astype(jnp.int32)[..., None]
-        return sum_event(jnp.take_along_axis(log_masses, index, axis=-1, mode="fill")[..., 0])
+        log_mass = jnp.take_along_axis(log_masses, index, axis=-1, mode="clip")[..., 0]
+        # Otherwise 3.7 would be a 3, -1 the last level, and 300 the nearest one.
+        return sum_event(jnp.where(_is_level(x, self.logits.shape[-1]), log_mass, -jnp.inf))
 
     def sample(self, key: Key) -> Array:
         """One draw per example, `[B, ...]`: int32."""
-        return jax.random.categorical(key, self.logits.astype(jnp.float32), axis=-1)
+        noise = sample_by_example(jax.random.gumbel, key, self.logits.shape)
+        return jnp.argmax(at_least_float32(self.logits) + noise, axis=-1).astype(jnp.int32)
 
     def expectation(self) -> Array:
         """Expected value, `[B, ...]`, float32 in [0, levels - 1]."""
-        masses = jax.nn.softmax(self.logits.astype(jnp.float32), axis=-1)
+        masses = jax.nn.softmax(at_least_float32(self.logits), axis=-1)
         values = jax.lax.broadcasted_iota(jnp.float32, masses.shape, masses.ndim - 1)
         return jnp.sum(masses * values, axis=-1)
 
@@ -155,30 +169,39 @@ class DiscretizedLogistic:
             raise ValueError(f"levels: {self.levels}, expected at least 2")
 
     def log_prob(self, x: Array) -> Array:
-        """Log-probability of x, pixel values of the shape of `mean`: `[B]` in nats."""
+        """Log-probability of x, of the shape of `mean`: `[B]` in nats, -inf if no pixel value."""
         chex.assert_equal_shape([x, self.mean, self.log_scale])
-        x, mean, log_scale = _as_float(x, self.mean, self.log_scale)
+        is_level = _is_level(x, self.levels)
+        x, mean, log_scale = map(at_least_float32, (x, self.mean, self.log_scale))
         at_bottom, at_top = x <= 0.0, x >= self.levels - 1.0
         a, b = ((x - mean + half) * _inverse_scale(log_scale) for half in (0.5, -0.5))
         below_upper = jnp.where(at_top, 0.0, jax.nn.log_sigmoid(a))
         above_lower = jnp.where(at_bottom, 0.0, jax.nn.log_sigmoid(-b))
         width = jnp.where(at_bottom | at_top, 0.0, _log_bin_width(log_scale))
-        return sum_event(below_upper + above_lower + width)
+        # Otherwise whatever lies beyond an edge would have the mass of the whole tail.
+        return sum_event(jnp.where(is_level, below_upper + above_lower + width, -jnp.inf))
 
     def sample(self, key: Key) -> Array:
         """One draw per example, of the shape of `mean`: int32."""
-        mean, log_scale = _as_float(self.mean, self.log_scale)
-        x = mean + jax.random.logistic(key, mean.shape) / _inverse_scale(log_scale)
+        mean, log_scale = map(at_least_float32, (self.mean, self.log_scale))
+        noise = sample_by_example(jax.random.logistic, key, mean.shape)
+        x = mean + noise / _inverse_scale(log_scale)
         return jnp.clip(jnp.round(x), 0.0, self.levels - 1.0).astype(jnp.int32)
 
     def expectation(self) -> Array:
         """Expected pixel value, the sum of ``P(x >= k)`` over k: `[B, ...]`, float32."""
-        mean, log_scale = _as_float(self.mean, self.log_scale)
+        mean, log_scale = map(at_least_float32, (self.mean, self.log_scale))
 
         def add(k: Array, total: Array) -> Array:
             return total + jax.nn.sigmoid((mean - k + 0.5) * _inverse_scale(log_scale))
 
         return jax.lax.fori_loop(1, self.levels, add, jnp.zeros_like(mean))
+
+
+def _is_level(x: Array, levels: int) -> Array:
+    """Whether values are whole numbers 0 to levels - 1."""
+    x = at_least_float32(x)
+    return (x == jnp.floor(x)) & (x >= 0.0) & (x < levels)
 
 
 def _inverse_scale(log_scale: Array) -> Array:
@@ -224,23 +247,24 @@ class NormalMixture:
         return jax.nn.logsumexp(_log_weights(self.logits)[:, None] + log_densities, axis=0)
 
     def sample(self, key: Key, num: int) -> Array:
-        """Independent draws `[num, D]`, float32."""
-        key_component, key_normal = jax.random.split(key)
-        component = jax.random.categorical(key_component, _log_weights(self.logits), shape=(num,))
-        return Normal(self.mean[component], self.log_var[component]).sample(key_normal)
+        """Independent draws `[num, D]` by one key or keys `[num]`, float32."""
+        component_keys, normal_keys = split_keys(example_keys(key, num), 2)
+        logits = jnp.broadcast_to(self.logits, (num, *self.logits.shape))
+        component = Categorical(logits).sample(component_keys)
+        return Normal(self.mean[component], self.log_var[component]).sample(normal_keys)
 
     def expectation(self) -> Array:
         """Mean of the mixture, `[D]`, float32."""
         weights = jnp.exp(_log_weights(self.logits))
-        return jnp.sum(weights[:, None] * self.mean.astype(jnp.float32), axis=0)
+        return jnp.sum(weights[:, None] * at_least_float32(self.mean), axis=0)
 
 
 def _log_weights(logits: Array) -> Array:
-    return jax.nn.log_softmax(logits.astype(jnp.float32))
+    return jax.nn.log_softmax(at_least_float32(logits))
 
 
 def normal_kl_per_dimension(q: Normal, p: Normal | None = None) -> Array:
-    """Divergence ``KL(q to p)`` of each dimension between diagonal normals.
+    """Divergence ``KL(q || p)`` of each dimension between diagonal normals.
 
     ``[(mean_q - mean_p)^2 / v_p + v_q / v_p - 1 - ln(v_q / v_p)] / 2`` with variances v.
 
@@ -252,21 +276,21 @@ def normal_kl_per_dimension(q: Normal, p: Normal | None = None) -> Array:
         `[B, ...]` in nats, at least 0 up to rounding.
 
     Source:
-        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B (there for a standard normal p).
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B, there for p = N(0, I).
     """
-    mean, log_var = _as_float(q.mean, q.log_var)
+    mean, log_var = map(at_least_float32, (q.mean, q.log_var))
     if p is None:
         return 0.5 * (mean * mean + jnp.expm1(log_var) - log_var)
     chex.assert_equal_rank([q.mean, q.log_var, p.mean, p.log_var])
     chex.assert_is_broadcastable(p.mean.shape, q.mean.shape)
-    p_mean, p_log_var = _as_float(p.mean, p.log_var)
+    p_mean, p_log_var = map(at_least_float32, (p.mean, p.log_var))
     distance, log_ratio = (mean - p_mean) * jnp.exp(-0.5 * p_log_var), log_var - p_log_var
     # expm1(r) - r and not exp(r) - 1 - r: near r = 0 the latter loses every digit.
     return 0.5 * (distance * distance + jnp.expm1(log_ratio) - log_ratio)
 
 
 def normal_kl(q: Normal, p: Normal | None = None) -> Array:
-    """Divergence ``KL(q to p)`` between diagonal normals, summed over the event.
+    """Divergence ``KL(q || p)`` between diagonal normals, summed over the event.
 
     Args:
         q: over `[B, ...]`.
@@ -276,13 +300,13 @@ def normal_kl(q: Normal, p: Normal | None = None) -> Array:
         `[B]` in nats.
 
     Source:
-        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B (there for a standard normal p).
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B, there for p = N(0, I).
     """
     return sum_event(normal_kl_per_dimension(q, p))
 
 
 def monte_carlo_kl(z: Array, q: Density, p: Density) -> Array:
-    """One-draw estimate ``ln q(z) - ln p(z)`` of ``KL(q to p)``, where no closed form exists.
+    """One-draw estimate ``ln q(z) - ln p(z)`` of ``KL(q || p)``, where no closed form exists.
 
     Args:
         z: one draw from q per example, `[B, ...]`; the same draw as the reconstruction uses.
@@ -324,23 +348,6 @@ def bound_log_var(raw: Array, low: float, high: float) -> Array:
     if not low < high:
         raise ValueError(f"low, high: {low}, {high}, expected low < high")
     width = high - low
-    below_high = high - jax.nn.softplus(high - raw.astype(jnp.float32))
+    below_high = high - jax.nn.softplus(high - at_least_float32(raw))
     scale = width / (width + math.log1p(math.exp(-width)))
     return low + scale * jax.nn.softplus(below_high - low)
-
-
-def sum_event(values: Array) -> Array:
-    """Sums over all axes but the first, which counts examples.
-
-    Args:
-        values: `[B, ...]`.
-
-    Returns:
-        `[B]`.
-    """
-    chex.assert_rank(values, set(range(1, 9)))
-    return jnp.sum(values, axis=tuple(range(1, values.ndim)))
-
-
-def _as_float(*arrays: Array) -> tuple[Array, ...]:
-    return tuple(array.astype(jnp.float32) for array in arrays)

@@ -4,14 +4,18 @@ All of them work on arrays, so they serve any family. Apply them to posterior me
 images of a flow), not to draws, or the ends of a walk will not be the two reconstructions.
 """
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen.arrays import at_least_float32
 from jaxgen.types import Array, Key
 
 
+@jax.jit
 def lerp(start: Array, end: Array, weights: Array) -> Array:
     """Interpolates along straight lines, ``(1 - w) start + w end``; exact at both ends.
 
@@ -24,13 +28,14 @@ def lerp(start: Array, end: Array, weights: Array) -> Array:
         float32 `[B, T, ...]`.
 
     Source:
-        Radford et al. 2016, "Unsupervised representation learning with deep convolutional generative adversarial
-        networks", section 6.1.
+        Radford et al. 2016, "Unsupervised representation learning with deep convolutional
+        generative adversarial networks", section 6.1.
     """
     start, end, weights = _path_arguments(start, end, weights)
     return (1.0 - weights) * start + weights * end
 
 
+@jax.jit
 def slerp(start: Array, end: Array, weights: Array) -> Array:
     """Interpolates along great circles, with lengths interpolated linearly.
 
@@ -49,8 +54,8 @@ def slerp(start: Array, end: Array, weights: Array) -> Array:
         float32 `[B, T, ...]`.
 
     Source:
-        Shoemake 1985, "Animating rotation with quaternion curves", section 3.3; White 2016, "Sampling
-        generative networks", section 2.1.
+        Shoemake 1985, "Animating rotation with quaternion curves", section 3.3; White 2016,
+        "Sampling generative networks", section 2.1.
     """
     start, end, weights = _path_arguments(start, end, weights)
     start_length, end_length = _length(start), _length(end)
@@ -89,12 +94,34 @@ def attribute_vector(z: Array, has_attribute: Array) -> Array:
         raise ValueError(
             f"has_attribute: {mask.sum()} of {mask.size} examples, expected some but not all"
         )
-    z = z.astype(jnp.float32)
+    z = at_least_float32(z)
     return jnp.mean(z[mask], axis=0) - jnp.mean(z[~mask], axis=0)
 
 
+@jax.jit
+def shift(z: Array, direction: Array, weights: Array) -> Array:
+    """Moves a latent along a straight line, ``z + w v``.
+
+    Args:
+        z: one latent, `[D]`.
+        direction: v, such as an `attribute_vector`, `[D]`.
+        weights: w, `[T]`; 0 gives z itself.
+
+    Returns:
+        float32 `[T, D]`.
+
+    Source:
+        Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric".
+    """
+    chex.assert_rank([z, direction, weights], 1)
+    chex.assert_equal_shape([z, direction])
+    z, direction, weights = map(at_least_float32, (z, direction, weights))
+    return z[None] + weights[:, None] * direction[None]
+
+
+@jax.jit
 def move(z: Array, direction: Array, weights: Array) -> Array:
-    """Moves a latent along a direction on the sphere on which it lies: `(z + w v) norm(z) / norm(z + w v)`.
+    """Moves a latent on the sphere on which it lies: ``(z + w v) norm(z) / norm(z + w v)``.
 
     Latents of many dimensions have nearly one length, and a generator has seen no others.
 
@@ -107,14 +134,11 @@ def move(z: Array, direction: Array, weights: Array) -> Array:
         float32 `[T, D]`, all as long as z; 0 where the sum is 0.
 
     Source:
-        Radford, Metz & Chintala 2016, "Unsupervised representation learning with deep convolutional generative
-        adversarial networks", section 6.3.2 (the sum; the length is kept here).
+        Radford et al. 2016, "Unsupervised representation learning with deep convolutional
+        generative adversarial networks", section 6.3.2 (the sum; the length is kept here).
     """
-    chex.assert_rank([z, direction, weights], 1)
-    chex.assert_equal_shape([z, direction])
-    z = z.astype(jnp.float32)
-    moved = z[None] + weights[:, None] * direction[None]
-    return moved * (_length(z[None]) / _length(moved))
+    moved = shift(z, direction, weights)
+    return moved * (_length(at_least_float32(z)[None]) / _length(moved))
 
 
 def traversal(z: Array, dimension: int, values: Array) -> Array:
@@ -132,16 +156,18 @@ def traversal(z: Array, dimension: int, values: Array) -> Array:
         ValueError: if `dimension` is outside 0 to D - 1.
 
     Source:
-        Higgins et al. 2017, "beta-VAE", figures 1 to 4.
+        Higgins et al. 2017, "beta-VAE: learning basic visual concepts with a constrained
+        variational framework", figures 1 to 4.
     """
     chex.assert_rank([z, values], [2, 1])
     num_dimensions = z.shape[1]
     if not 0 <= dimension < num_dimensions:
         raise ValueError(f"dimension: {dimension}, expected 0 to {num_dimensions - 1}")
-    copies = jnp.repeat(z.astype(jnp.float32)[:, None], len(values), axis=1)
-    return copies.at[:, :, dimension].set(values.astype(jnp.float32)[None])
+    copies = jnp.repeat(at_least_float32(z)[:, None], len(values), axis=1)
+    return copies.at[:, :, dimension].set(at_least_float32(values)[None])
 
 
+@functools.partial(jax.jit, static_argnames=("shape", "threshold"))
 def truncated_normal(key: Key, shape: tuple[int, ...], *, threshold: float) -> Array:
     """Standard normal latents, each value redrawn until it is within the threshold.
 
@@ -167,6 +193,7 @@ def truncated_normal(key: Key, shape: tuple[int, ...], *, threshold: float) -> A
     return jax.random.truncated_normal(key, -threshold, threshold, shape)
 
 
+@functools.partial(jax.jit, static_argnames=("num_rows", "num_columns"))
 def normal_grid(num_rows: int, num_columns: int) -> Array:
     """Grid over a two-dimensional standard normal latent space, of equal probability steps.
 
@@ -202,8 +229,8 @@ def _path_arguments(start: Array, end: Array, weights: Array) -> tuple[Array, Ar
     """float32 `[B, 1, ...]`, `[B, 1, ...]` and `[1, T, 1, ...]`."""
     chex.assert_equal_shape([start, end])
     chex.assert_rank(weights, 1)
-    column = weights.astype(jnp.float32).reshape(1, -1, *(1 for _ in start.shape[1:]))
-    return start.astype(jnp.float32)[:, None], end.astype(jnp.float32)[:, None], column
+    column = at_least_float32(weights).reshape(1, -1, *(1 for _ in start.shape[1:]))
+    return at_least_float32(start)[:, None], at_least_float32(end)[:, None], column
 
 
 def _length(x: Array) -> Array:

@@ -67,6 +67,12 @@ def normal_kl(q_mean, q_log_var, p_mean, p_log_var):
     return np.array(result)
 
 
+def normal_kl_per_dimension(mean, log_var):
+    """KL of each dimension to the standard normal, in plain terms of the variance."""
+    mean, log_var = np.asarray(mean, np.float64), np.asarray(log_var, np.float64)
+    return 0.5 * (mean**2 + np.exp(log_var) - 1 - log_var)
+
+
 # --- Pixels ---
 
 

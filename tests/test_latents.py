@@ -17,13 +17,13 @@ from jaxgen import latents
 
 EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True)
 VECTORS = hnp.arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=32))
-WEIGHTS = jnp.array([0.0, 0.25, 0.5, 1.0])
+WEIGHTS = np.array([0.0, 0.25, 0.5, 1.0], np.float32)
 PATHS = pytest.mark.parametrize("path", [latents.lerp, latents.slerp])
 
 
 def pair():
     rng = np.random.default_rng(0)
-    return (jnp.asarray(rng.normal(size=(3, 4)), jnp.float32) for _ in range(2))
+    return (rng.normal(size=(3, 4)).astype(np.float32) for _ in range(2))
 
 
 def test_lerp_equals_numpy():
@@ -47,11 +47,11 @@ def test_slerp_equals_a_rotation():
 @EXAMPLES
 @given(start=VECTORS, end=VECTORS)
 def test_ends_and_symmetry(path, start, end):
-    value = np.asarray(path(jnp.asarray(start), jnp.asarray(end), WEIGHTS))
+    value = np.asarray(path(start, end, WEIGHTS))
     scale = 1e-5 * (1 + np.abs(start).max() + np.abs(end).max())
     np.testing.assert_allclose(value[:, 0], start, atol=scale)
     np.testing.assert_allclose(value[:, -1], end, atol=scale)
-    back = np.asarray(path(jnp.asarray(end), jnp.asarray(start), 1.0 - WEIGHTS))
+    back = np.asarray(path(end, start, 1.0 - WEIGHTS))
     np.testing.assert_allclose(value, back, atol=10 * scale)
 
 
@@ -63,19 +63,22 @@ def test_slerp_interpolates_lengths():
     np.testing.assert_allclose(length, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("factor", [1.0, 2.0, 1.0 + 1e-6, -1.0, 0.0])
-def test_slerp_is_finite_between_degenerate_vectors(factor):
-    start = jnp.array([[3.0, 4.0]])
+def test_slerp_is_finite_between_degenerate_vectors():
+    start = np.array([[3.0, 4.0]], np.float32)
 
-    def middle(end):
-        return latents.slerp(start, end, jnp.array([0.5]))[0, 0]
+    @jax.jit
+    def middle_and_slope(end):
+        def middle(end):
+            return latents.slerp(start, end, np.array([0.5], np.float32))[0, 0]
 
-    end = factor * start
-    np.testing.assert_allclose(
-        middle(end), 0.5 * (1.0 + factor) * np.asarray(start[0]), rtol=1e-5, atol=1e-5
-    )
-    chex.assert_tree_all_finite(jax.jacobian(middle)(end))
-    assert not np.any(np.asarray(latents.slerp(0.0 * start, 0.0 * start, WEIGHTS)))
+        return middle(end), jax.jacobian(middle)(end)
+
+    for factor in np.array([1.0, 2.0, 1.0 + 1e-6, -1.0, 0.0], np.float32):
+        value, slope = middle_and_slope(factor * start)
+        np.testing.assert_allclose(value, 0.5 * (1.0 + factor) * start[0], rtol=1e-5, atol=1e-5)
+        chex.assert_tree_all_finite(slope)
+    zero = np.zeros((3, 4), np.float32)
+    assert not np.any(np.asarray(latents.slerp(zero, zero, WEIGHTS)))
 
 
 @PATHS
@@ -96,40 +99,51 @@ def test_attribute_vector():
     value = latents.attribute_vector(jnp.asarray(z), jnp.asarray(label == 3))
     expected = z[[1, 2, 4]].mean(0) - z[[0, 3, 5, 6, 7]].mean(0)
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
-    opposite = latents.attribute_vector(jnp.asarray(z + 100.0), jnp.asarray(label != 3))
+    opposite = latents.attribute_vector(jnp.asarray(z + 100.0), label != 3)
     np.testing.assert_allclose(opposite, -expected, atol=1e-4)
 
 
+def test_a_latent_is_shifted_along_a_straight_line():
+    rng = np.random.default_rng(0)
+    z, direction = (rng.normal(size=9).astype(np.float32) for _ in range(2))
+    weights = np.linspace(-2.0, 3.0, 7, dtype=np.float32)
+    exact = z.astype(np.float64) + weights[:, None] * direction.astype(np.float64)
+    np.testing.assert_allclose(latents.shift(z, direction, weights), exact, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(latents.shift(z, direction, np.zeros(7, np.float32))[0], z)
+    with pytest.raises(AssertionError):
+        latents.shift(np.ones(3), np.ones(2), np.ones(1))
+
+
 def test_a_latent_moves_along_a_direction_and_keeps_its_length():
-    """A right angle of equal lengths: the direction (sum), and the length of the start at every weight."""
-    z, direction = jnp.array([3.0, 0.0]), jnp.array([0.0, 3.0])
-    moved = latents.move(z, direction, jnp.array([0.0, 1.0, -1.0, 1e6]))
+    """A right angle of equal lengths: the direction of the sum, and the length of the start."""
+    z, direction = np.float32([3.0, 0.0]), np.float32([0.0, 3.0])
+    moved = latents.move(z, direction, np.float32([0.0, 1.0, -1.0, 1e6]))
     half = 3.0 / math.sqrt(2.0)
     np.testing.assert_allclose(
         moved, [[3.0, 0.0], [half, half], [half, -half], [0.0, 3.0]], atol=1e-5
     )
-    chex.assert_tree_all_finite(latents.move(z, -z, jnp.array([1.0])))
+    chex.assert_tree_all_finite(latents.move(z, -z, np.float32([0.0, 1.0, 1.0, 1.0])))
     rng = np.random.default_rng(0)
     z, direction = (rng.normal(size=9).astype(np.float32) for _ in range(2))
     weights = np.linspace(-2.0, 3.0, 7, dtype=np.float32)
-    moved = np.asarray(latents.move(jnp.asarray(z), jnp.asarray(direction), jnp.asarray(weights)))
+    moved = np.asarray(latents.move(z, direction, weights))
     np.testing.assert_allclose(np.linalg.norm(moved, axis=1), np.linalg.norm(z), rtol=1e-5)
     exact = z.astype(np.float64) + weights[:, None] * direction.astype(np.float64)
     exact *= np.linalg.norm(z) / np.linalg.norm(exact, axis=1, keepdims=True)
     np.testing.assert_allclose(moved, exact, rtol=1e-4, atol=1e-5)
     with pytest.raises(AssertionError):
-        latents.move(jnp.ones(3), jnp.ones(2), jnp.ones(1))
+        latents.move(np.ones(3), np.ones(2), np.ones(1))
 
 
 @pytest.mark.parametrize("present", [True, False])
 def test_attribute_vector_needs_both_groups(present):
     with pytest.raises(ValueError, match=r"has_attribute: .* expected some but not all"):
-        latents.attribute_vector(jnp.zeros((4, 2)), jnp.full((4,), present))
+        latents.attribute_vector(np.zeros((4, 2)), np.full((4,), present))
 
 
 def test_traversal_changes_one_dimension():
     z = jnp.arange(6.0).reshape(2, 3)
-    value = latents.traversal(z, 1, jnp.array([-1.0, 0.0, 7.0, 9.0]))
+    value = jax.jit(latents.traversal, static_argnums=1)(z, 1, jnp.array([-1.0, 0.0, 7.0, 9.0]))
     chex.assert_shape(value, (2, 4, 3))
     expected = np.repeat(np.asarray(z)[:, None], 4, axis=1)
     expected[:, :, 1] = [-1.0, 0.0, 7.0, 9.0]
@@ -139,7 +153,7 @@ def test_traversal_changes_one_dimension():
 @pytest.mark.parametrize("dimension", [-1, 3])
 def test_traversal_checks_the_dimension(dimension):
     with pytest.raises(ValueError, match=f"dimension: {dimension}, expected 0 to 2"):
-        latents.traversal(jnp.zeros((2, 3)), dimension, jnp.zeros(1))
+        latents.traversal(np.zeros((2, 3)), dimension, np.zeros(1))
 
 
 @pytest.mark.parametrize("threshold", [0.5, 2.0, 10.0])

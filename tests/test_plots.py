@@ -79,14 +79,14 @@ def test_other_channels_stand_side_by_side(channels):
 @pytest.mark.parametrize(
     ("x", "settings", "message"),
     [
-        (np.zeros((2, 4, 4), np.uint8), {}, "x: expected a non-empty array"),
-        (np.zeros((0, 4, 4, 1), np.uint8), {}, "x: expected a non-empty array"),
-        (np.zeros((1, 4, 4, 1), np.float32), {}, "x: expected uint8"),
-        (np.full((1, 4, 4, 1), 17, np.uint8), {"levels": 17}, "0 to 16, got 17"),
-        (np.zeros((1, 4, 4, 1), np.uint8), {"levels": 1}, "levels: expected 2 to 256, got 1"),
-        (np.zeros((1, 4, 4, 1), np.uint8), {"columns": 0}, "columns: expected at least 1, got 0"),
-        (np.zeros((1, 4, 4, 1), np.uint8), {"padding": -1}, "padding: expected at least 0"),
-        (np.zeros((1, 4, 4, 1), np.uint8), {"scale": 0}, "scale: expected at least 1, got 0"),
+        (np.zeros((2, 4, 4), np.uint8), {}, r"x: shape \(.*\), expected a non-empty array"),
+        (np.zeros((0, 4, 4, 1), np.uint8), {}, r"x: shape \(.*\), expected a non-empty array"),
+        (np.zeros((1, 4, 4, 1), np.float32), {}, "x: float32, expected uint8 pixels 0 to 255"),
+        (np.full((1, 4, 4, 1), 17, np.uint8), {"levels": 17}, "x: 17, expected pixels 0 to 16"),
+        (np.zeros((1, 4, 4, 1), np.uint8), {"levels": 1}, "levels: 1, expected 2 to 256"),
+        (np.zeros((1, 4, 4, 1), np.uint8), {"columns": 0}, "columns: 0, expected at least 1"),
+        (np.zeros((1, 4, 4, 1), np.uint8), {"padding": -1}, "padding: -1, expected at least 0"),
+        (np.zeros((1, 4, 4, 1), np.uint8), {"scale": 0}, "scale: 0, expected at least 1"),
     ],
 )
 def test_grid_refuses(x, settings, message):
@@ -111,7 +111,7 @@ def test_saved_grid_is_the_grid(tmp_path):
 
 
 def test_save_image_refuses_floats(tmp_path):
-    with pytest.raises(ValueError, match="array: expected uint8"):
+    with pytest.raises(ValueError, match=r"array: float64 \(2, 2\), expected uint8"):
         plots.save_image(tmp_path / "image.png", np.zeros((2, 2)))
     assert not os.listdir(tmp_path)
 
@@ -138,9 +138,17 @@ def test_animation_of_one_frame(tmp_path):
 @pytest.mark.parametrize(
     ("frames", "settings", "message"),
     [
-        ([], {}, "at least one frame"),
-        ([np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8)], {}, "one shape"),
-        ([np.zeros((2, 2), np.uint8)], {"milliseconds": 5}, "at least 20"),
+        ([], {}, "frames: 0, expected at least 1"),
+        (
+            [np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8)],
+            {},
+            "frames: 2 shapes, expected one",
+        ),
+        (
+            [np.zeros((2, 2), np.uint8)],
+            {"milliseconds": 5},
+            "last_milliseconds: 5, 1500, expected at least 20",
+        ),
     ],
 )
 def test_animation_refuses(tmp_path, frames, settings, message):
@@ -173,9 +181,9 @@ def test_only_several_curves_have_a_legend():
 @pytest.mark.parametrize(
     ("series", "yscale", "message"),
     [
-        ({}, "linear", "at least one curve"),
-        ({"a": ([1, 2], [1.0])}, "linear", "steps and values"),
-        ({"a": ([1], [1.0])}, "logit", "'linear' or 'log', got 'logit'"),
+        ({}, "linear", "series: 0 curves, expected at least 1"),
+        ({"a": ([1, 2], [1.0])}, "linear", r"\(2,\) and \(1,\), expected steps and values"),
+        ({"a": ([1], [1.0])}, "logit", "yscale: 'logit', expected 'linear' or 'log'"),
     ],
 )
 def test_curves_refuse(tmp_path, series, yscale, message):
@@ -207,10 +215,26 @@ def test_class_names_stand_at_the_medians():
     assert placed == {"cat": (1.0, 2.0), "$dog": (10.0, 10.0)}
 
 
+def test_points_without_a_label_lie_pale_behind_the_others():
+    z = np.arange(10.0).reshape(5, 2)
+    label = np.array([1, -1, 0, -1, 1])
+    axes = plots.new_figure(4, 4).add_subplot()
+    plots.draw_latents(axes, z, label, ["cat", "dog"])
+    unknown, known = axes.collections
+    np.testing.assert_array_equal(unknown.get_offsets(), z[[1, 3]])
+    np.testing.assert_array_equal(known.get_offsets(), z[[0, 2, 4]])
+    assert unknown.get_zorder() < known.get_zorder()
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["cat", "dog", "no label"]
+    assert {text.get_text() for text in axes.texts} == {"cat", "dog"}
+
+
 @pytest.mark.parametrize("num_classes", [None, 1, 3, 25, 100])
 def test_latent_scatter_is_written(tmp_path, num_classes):
     z = np.random.default_rng(0).normal(size=(200, 2))
     label = None if num_classes is None else np.arange(200) % num_classes
+    if num_classes == 3:
+        label[::7] = -1
     plots.latent_scatter(tmp_path / "z.png", z, label, title="Latents")
     assert np.ptp(read(tmp_path / "z.png")[..., :3]) > 100
 
@@ -218,15 +242,42 @@ def test_latent_scatter_is_written(tmp_path, num_classes):
 @pytest.mark.parametrize(
     ("z", "label", "names", "message"),
     [
-        (np.zeros((3, 3)), None, None, r"z: expected a non-empty array \[N, 2\]"),
-        (np.zeros((3, 2)), np.zeros(2, int), None, "label: expected 3 integers"),
-        (np.zeros((3, 2)), np.zeros(3), None, "label: expected 3 integers"),
-        (np.zeros((3, 2)), np.full(3, 2), ["a"], "class_names: expected 3 names or more, got 1"),
+        (np.zeros((3, 3)), None, None, r"z: shape \(3, 3\), expected a non-empty array \[N, 2\]"),
+        (np.zeros((3, 2)), np.zeros(2, int), None, r"label: int64 \(2,\), expected 3 integers"),
+        (np.zeros((3, 2)), np.zeros(3), None, "label: float64 .*, expected 3 integers"),
+        (np.zeros((3, 2)), np.full(3, -2), None, "label: -2, expected classes from 0, or -1"),
+        (np.zeros((3, 2)), np.full(3, 2), ["a"], "class_names: 1 names, expected 3 or more"),
     ],
 )
 def test_latent_scatter_refuses(tmp_path, z, label, names, message):
     with pytest.raises(ValueError, match=message):
         plots.latent_scatter(tmp_path / "z.png", z, label, names)
+
+
+ODD_NAMES = {
+    "a [bold]": "a [bold]",
+    "$x_1$ \\alpha": "$x_1$ \\alpha",
+    "é": "é",
+    "cat\udcff": "cat\\udcff",
+    "\u732b\U0001f408": "\\u732b\\U0001f408",
+    "tab\tend\x00": "tab\\tend\\x00",
+}
+
+
+def test_names_that_no_font_has_are_escaped(tmp_path):
+    """Undecodable bytes fail in Matplotlib, and each letter without a glyph is a warning."""
+    for name, expected in ODD_NAMES.items():
+        assert plots.printable(name) == expected == plots.printable(expected)
+    name = " ".join(ODD_NAMES)
+    z = np.arange(8.0).reshape(4, 2)
+    plots.latent_scatter(
+        tmp_path / "z.png", z, np.array([0, 1, 0, 1]), list(ODD_NAMES)[2:4], title=name, xlabel=name
+    )
+    steps = np.arange(3)
+    plots.curves(tmp_path / "c.png", {name: (steps, steps), "b": (steps, steps)}, name, title=name)
+    x = np.zeros((1, 1, 8, 8, 1), np.uint8)
+    plots.labelled_grid(tmp_path / "t.png", x, row_labels=[name], column_labels=[name], title=name)
+    assert len(os.listdir(tmp_path)) == 3
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -261,7 +312,9 @@ def find(page, tile):
 
 
 def test_labelled_grid_refuses_labels_that_do_not_fit(tmp_path):
-    with pytest.raises(ValueError, match="expected 2 and 3 names, got 1 and 3"):
+    with pytest.raises(
+        ValueError, match="row_labels, column_labels: 1 and 3 names, expected 2 and 3"
+    ):
         plots.labelled_grid(
             tmp_path / "t.png",
             np.zeros((2, 3, 8, 8, 1), np.uint8),

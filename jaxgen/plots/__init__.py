@@ -6,16 +6,7 @@ never sees half a picture.
 """
 
 from jaxgen.files import PathLike
-from jaxgen.plots.figures import (
-    DPI,
-    INK,
-    LINE_COLOURS,
-    figure_png,
-    new_figure,
-    save_figure,
-    style_axes,
-)
-from jaxgen.plots.images import animation, save_grid, save_image
+from jaxgen.plots.image_files import animation, save_grid, save_image
 from jaxgen.plots.lines import curves, draw_curves
 from jaxgen.plots.scatter import (
     CLASS_COLOURS,
@@ -25,6 +16,16 @@ from jaxgen.plots.scatter import (
     latent_scatter,
 )
 from jaxgen.plots.sheets import BACKGROUND, TILE, image_grid
+from jaxgen.plots.style import (
+    DPI,
+    INK,
+    LINE_COLOURS,
+    figure_png,
+    new_figure,
+    printable,
+    save_figure,
+    style_axes,
+)
 from jaxgen.plots.tables import LABELLED_TILE, labelled_grid
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "labelled_grid",
     "latent_scatter",
     "new_figure",
+    "printable",
     "save_figure",
     "save_grid",
     "save_image",

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxgen.files import PathLike
-from jaxgen.plots.figures import INK, LINE_COLOURS, draw_legend, new_figure, save_figure, style_axes
+from jaxgen.plots.style import INK, LINE_COLOURS, draw_legend, new_figure, save_figure, style_axes
 
 
 def draw_curves(
@@ -38,17 +38,16 @@ def draw_curves(
             unknown.
     """
     if not series:
-        raise ValueError("series: expected at least one curve, got none")
+        raise ValueError("series: 0 curves, expected at least 1")
     if yscale not in ("linear", "log"):
-        raise ValueError(f"yscale: expected 'linear' or 'log', got {yscale!r}")
+        raise ValueError(f"yscale: {yscale!r}, expected 'linear' or 'log'")
     style_axes(axes, title=title, xlabel=xlabel, ylabel=ylabel)
     lines, drawable = [], False
     for index, (name, (steps, values)) in enumerate(series.items()):
         steps, values = np.asarray(steps, float), np.asarray(values, float)
         if steps.ndim != 1 or steps.shape != values.shape:
             raise ValueError(
-                f"series[{name!r}]: expected steps and values [T], "
-                f"got {steps.shape} and {values.shape}"
+                f"series[{name!r}]: {steps.shape} and {values.shape}, expected steps and values [T]"
             )
         shown = np.isfinite(values) & ((values > 0) | (yscale == "linear"))
         drawable = drawable or bool(shown.any())

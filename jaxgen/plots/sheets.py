@@ -21,13 +21,13 @@ def check_images(x: np.ndarray, levels: int, rank: int) -> None:
     """
     if x.ndim != rank or 0 in x.shape:
         axes = "[N, H, W, C]" if rank == 4 else "[R, K, H, W, C]"
-        raise ValueError(f"x: expected a non-empty array {axes}, got shape {x.shape}")
+        raise ValueError(f"x: shape {x.shape}, expected a non-empty array {axes}")
     if x.dtype != np.uint8:
-        raise ValueError(f"x: expected uint8 pixel values, got {x.dtype}")
+        raise ValueError(f"x: {x.dtype}, expected uint8 pixels 0 to {levels - 1}")
     if not 2 <= levels <= 256:
-        raise ValueError(f"levels: expected 2 to 256, got {levels}")
+        raise ValueError(f"levels: {levels}, expected 2 to 256")
     if int(x.max()) >= levels:
-        raise ValueError(f"x: expected values 0 to {levels - 1}, got {int(x.max())}")
+        raise ValueError(f"x: {int(x.max())}, expected pixels 0 to {levels - 1}")
 
 
 def to_display(x: np.ndarray, levels: int) -> np.ndarray:
@@ -56,7 +56,7 @@ def to_display(x: np.ndarray, levels: int) -> np.ndarray:
 def _enlarge(x: np.ndarray, scale: int) -> np.ndarray:
     """Repeats every pixel of `[N, H, W, C]` `scale` times both ways; nothing is blended."""
     if scale < 1:
-        raise ValueError(f"scale: expected at least 1, got {scale}")
+        raise ValueError(f"scale: {scale}, expected at least 1")
     return x.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
@@ -90,9 +90,9 @@ def image_grid(
     x = np.asarray(x)
     check_images(x, levels, 4)
     if columns is not None and columns < 1:
-        raise ValueError(f"columns: expected at least 1, got {columns}")
+        raise ValueError(f"columns: {columns}, expected at least 1")
     if padding < 0:
-        raise ValueError(f"padding: expected at least 0, got {padding}")
+        raise ValueError(f"padding: {padding}, expected at least 0")
     x = to_display(x, levels)
     x = _enlarge(x, max(1, TILE // max(x.shape[1:3])) if scale is None else scale)
     num, height, width, channels = x.shape

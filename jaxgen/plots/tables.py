@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxgen.files import PathLike, write_atomically
-from jaxgen.plots.figures import DPI, INK, figure_png
 from jaxgen.plots.sheets import BACKGROUND, check_images, image_grid, to_display
+from jaxgen.plots.style import DPI, INK, figure_png, printable
 
 LABELLED_TILE = 96
 
@@ -49,8 +49,8 @@ def labelled_grid(
     rows, columns = x.shape[:2]
     if len(row_labels) != rows or len(column_labels or [""] * columns) != columns:
         raise ValueError(
-            f"row_labels, column_labels: expected {rows} and {columns} names, "
-            f"got {len(row_labels)} and {len(column_labels or ())}"
+            f"row_labels, column_labels: {len(row_labels)} and {len(column_labels or ())} names, "
+            f"expected {rows} and {columns}"
         )
     tiles = to_display(x.reshape(-1, *x.shape[2:]), levels)
     long_side, short_side = max(tiles.shape[1:3]), min(tiles.shape[1:3])
@@ -96,9 +96,10 @@ def _save_sheet(
         side.set_visible(False)
     axes.tick_params(length=0, labelsize=8, labelcolor=INK, pad=3, top=False, labeltop=True)
     axes.tick_params(axis="x", labelbottom=False)
-    axes.set_xticks(centres[: len(column_labels)], column_labels, parse_math=False)
-    axes.set_yticks(middles, row_labels, parse_math=False)
+    columns, rows = ([printable(name) for name in names] for names in (column_labels, row_labels))
+    axes.set_xticks(centres[: len(columns)], columns, parse_math=False)
+    axes.set_yticks(middles, rows, parse_math=False)
     if title:
-        lines = textwrap.fill(title, max(44, int(width / 11.5)))
+        lines = textwrap.fill(printable(title), max(44, int(width / 11.5)))
         axes.set_title(lines, loc="left", fontsize=10, color=INK, pad=8, parse_math=False)
     write_atomically(path, figure_png(figure, tight=True))

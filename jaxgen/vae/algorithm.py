@@ -1,34 +1,22 @@
-"""Autoencoders and VAEs as `Algorithm`s: an objective, a model and an optimizer made into four functions."""
+"""Autoencoders and VAEs as `Algorithm`s: an objective, a model and an optimizer made into one."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgen.distributions import Normal, normal_kl_per_dimension
-from jaxgen.pixels import bits_per_dim, dequantize, to_model_range
+from jaxgen.arrays import example_keys, split_keys
+from jaxgen.pixels import bits_per_dim, dequantize, pixel_values, to_model_range
 from jaxgen.training.state import TrainState, create_train_state
-from jaxgen.training.step import gradient_step
+from jaxgen.training.step import gradient_step, own_keys
 from jaxgen.types import Algorithm, Array, Batch, Key, Metrics, PyTree
 from jaxgen.vae import losses
+from jaxgen.vae.decoding import BoundModel, bind, sampler
 from jaxgen.vae.models import VAE
-from jaxgen.vae.priors import Prior
+from jaxgen.vae.priors import ClosedFormPrior, Prior
 
-
-class _BoundModel(NamedTuple):
-    """A model with its variables: the callables that losses take."""
-
-    encode: Callable[[Array], Normal]
-    decode: Callable[[Array], Any]
-    prior: Prior
-
-    def encode_mean(self, x: Array) -> Array:
-        return self.encode(x).mean
-
-
-_Objective = Callable[[Key, _BoundModel, Array, TrainState, str | None], tuple[Array, Metrics]]
+_Objective = Callable[[Array, BoundModel, Array, TrainState, str | None], tuple[Array, Metrics]]
+_Bound = Callable[[Array, BoundModel, Array], Metrics]
 
 
 def elbo_algorithm(
@@ -37,7 +25,6 @@ def elbo_algorithm(
     *,
     levels: int,
     beta: optax.Schedule | float = 1.0,
-    kl: Literal["closed_form", "monte_carlo"] = "closed_form",
     free_bits: float = 0.0,
     prior: Prior | None = None,
     ema_decay: float = 0.0,
@@ -45,52 +32,47 @@ def elbo_algorithm(
 ) -> Algorithm:
     """The VAE: minimises ``distortion + beta * rate``, the negative ELBO at ``beta = 1``.
 
-    Whatever the training objective, `evaluate` reports the ELBO at ``beta = 1``, without free bits.
+    The rate is ``KL(q(z|x) || p(z))`` in closed form where the prior has one, as the standard
+    normal does, and otherwise estimated by the posterior draw. Whatever the training objective,
+    `evaluate` reports the ELBO at ``beta = 1``, without free bits.
 
     Args:
         model: see `VAE`.
         optimizer: optax transformation.
         levels: number of pixel values of the data.
         beta: weight of the rate, or a schedule of it over steps (KL warm-up).
-        kl: rate in closed form, which needs the standard normal prior, or by the posterior draw.
-        free_bits: nats below which the batch mean rate of a latent is not pressed further; needs the closed form.
+        free_bits: nats below which the batch mean rate of a latent is not pressed further, at least
+            0; needs a prior with a closed form.
         prior: a density to install in place of the model's own prior, such as a fitted mixture.
-        ema_decay: of the averaged parameters used for sampling and evaluation, in [0, 1); 0 keeps none.
+        ema_decay: of the averaged parameters used for sampling and evaluation, in [0, 1); 0 keeps
+            none.
         num_importance_samples: K of the bound ``iw<K>`` that `evaluate` adds; 0 adds none.
 
     Returns:
-        The algorithm. `evaluate` gives `elbo`, `rate`, `distortion` and maybe `iw<K>` in nats, with its standard error,
-        and the bounds in bits per dimension.
+        The algorithm. `evaluate` gives `elbo`, `rate`, `distortion` and maybe `iw<K>` in nats, with
+        its standard error, and the bounds in bits per dimension.
 
     Raises:
-        ValueError: if the closed form or free bits are asked for under a prior that has none.
+        ValueError: if free bits are negative or asked for under a prior without a closed form.
 
     Source:
-        Kingma & Welling 2014, "Auto-Encoding Variational Bayes".
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", algorithm 1.
     """
-    closed_form = kl == "closed_form"
-    has_closed_form = prior is None and model.pseudo_inputs_shape is None
-    if closed_form and not has_closed_form:
+    if free_bits < 0.0:
+        raise ValueError(f"free_bits: {free_bits}, expected at least 0")
+    if free_bits and not _has_closed_form(model, prior):
         raise ValueError(
-            "kl: 'closed_form' needs the standard normal prior; use 'monte_carlo' with a VampPrior or a mixture"
-        )
-    if free_bits < 0.0 or (free_bits and not closed_form):
-        raise ValueError(
-            f"free_bits: {free_bits}, expected at least 0, and 0 unless kl is 'closed_form'"
+            f"free_bits: {free_bits}, expected 0 under this prior, whose KL(q(z|x) || p(z)) has no "
+            "closed form for each latent; only that of a normal prior has"
         )
 
     def objective(
-        key: Key, bound: _BoundModel, x: Array, state: TrainState, axis_name: str | None
+        keys: Array, bound: BoundModel, x: Array, state: TrainState, axis_name: str | None
     ) -> tuple[Array, Metrics]:
-        if closed_form:
-            terms = losses.negative_elbo(key, bound.encode, bound.decode, x)
-        else:
-            terms = losses.negative_elbo_monte_carlo(
-                key, bound.encode, bound.decode, bound.prior, x
-            )
+        terms = losses.negative_elbo(keys, bound.encode, bound.decode, bound.prior, x)
         metrics = {"elbo": -terms.distortion - terms.rate, **terms._asdict()}
-        if free_bits:
-            rates = normal_kl_per_dimension(bound.encode(x))
+        if free_bits and isinstance(bound.prior, ClosedFormPrior):
+            rates = bound.prior.kl_per_dimension(bound.encode(x))
             floored = losses.free_bits_batch(rates, minimum=free_bits, axis_name=axis_name)
             terms = terms._replace(rate=floored)
         weight = beta(state.step) if callable(beta) else beta
@@ -100,7 +82,7 @@ def elbo_algorithm(
         model,
         optimizer,
         objective,
-        _evaluate_bounds(closed_form, num_importance_samples),
+        _evaluate_bounds(num_importance_samples),
         levels=levels,
         prior=prior,
         ema_decay=ema_decay,
@@ -131,24 +113,28 @@ def importance_weighted_algorithm(
     Returns:
         The algorithm; `evaluate` is that of `elbo_algorithm`.
 
+    Raises:
+        ValueError: if `num_samples` is below 1.
+
     Source:
         Burda et al. 2016, "Importance weighted autoencoders", equation 8.
     """
+    if num_samples < 1:
+        raise ValueError(f"num_samples: {num_samples}, expected at least 1")
 
     def objective(
-        key: Key, bound: _BoundModel, x: Array, state: TrainState, axis_name: str | None
+        keys: Array, bound: BoundModel, x: Array, state: TrainState, axis_name: str | None
     ) -> tuple[Array, Metrics]:
         loss = losses.importance_weighted(
-            key, bound.encode, bound.decode, bound.prior, x, num_samples=num_samples
+            keys, bound.encode, bound.decode, bound.prior, x, num_samples=num_samples
         )
         return loss, {f"iw{num_samples}": -loss}
 
-    closed_form = prior is None and model.pseudo_inputs_shape is None
     return _algorithm(
         model,
         optimizer,
         objective,
-        _evaluate_bounds(closed_form, num_importance_samples),
+        _evaluate_bounds(num_importance_samples),
         levels=levels,
         prior=prior,
         ema_decay=ema_decay,
@@ -167,7 +153,8 @@ def autoencoder_algorithm(
 ) -> Algorithm:
     """The autoencoder, plain, denoising or sparse: its code is the posterior mean of the model.
 
-    It has no likelihood bound, and its samples mean little until a density of the codes is installed as the prior.
+    It has no likelihood bound, and its samples mean little until a density of the codes is
+    installed as the prior.
 
     Args:
         model: see `VAE`; the log-variance head is not trained.
@@ -179,34 +166,39 @@ def autoencoder_algorithm(
         ema_decay: of the averaged parameters, in [0, 1); 0 keeps none.
 
     Returns:
-        The algorithm; `evaluate` gives the `distortion` in nats and the squared error per pixel value.
+        The algorithm; `evaluate` gives the `distortion` in nats and the squared error per pixel
+        value.
 
     Raises:
         ValueError: if a setting is out of range, or both are given.
 
     Source:
-        Hinton & Salakhutdinov 2006; Vincent et al. 2008; Olshausen & Field 1996.
+        Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks";
+        Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders";
+        Olshausen & Field 1996, "Emergence of simple-cell receptive field properties by learning a
+        sparse code for natural images".
     """
     if activity_weight < 0.0 or (activity_weight and masking_probability):
         raise ValueError(
-            f"activity_weight: {activity_weight}, expected at least 0, and 0 in a denoising autoencoder"
+            f"activity_weight: {activity_weight}, expected at least 0, and 0 in a denoising "
+            "autoencoder"
         )
     if not 0.0 <= masking_probability < 1.0:
         raise ValueError(f"masking_probability: {masking_probability}, expected in [0, 1)")
 
     def objective(
-        key: Key, bound: _BoundModel, x: Array, state: TrainState, axis_name: str | None
+        keys: Array, bound: BoundModel, x: Array, state: TrainState, axis_name: str | None
     ) -> tuple[Array, Metrics]:
         if activity_weight:
             terms = losses.sparse(bound.encode_mean, bound.decode, x)
             return terms.distortion + activity_weight * terms.activity, terms._asdict()
-        corrupted = losses.masking_noise(key, x, probability=masking_probability)
-        distortion = losses.denoising(
-            bound.encode_mean, bound.decode, corrupted, x.astype(jnp.float32)
-        )
+        corrupted = x
+        if masking_probability:
+            corrupted = losses.masking_noise(keys, x, probability=masking_probability)
+        distortion = losses.denoising(bound.encode_mean, bound.decode, corrupted, x)
         return distortion, {"distortion": distortion}
 
-    def evaluate(key: Key, bound: _BoundModel, x: Array) -> Metrics:
+    def evaluate(keys: Array, bound: BoundModel, x: Array) -> Metrics:
         distribution = bound.decode(bound.encode_mean(x))
         error = jnp.mean((distribution.expectation() - x) ** 2, axis=range(1, x.ndim))
         return {"distortion": -distribution.log_prob(x), "squared_error": error}
@@ -216,17 +208,16 @@ def autoencoder_algorithm(
     )
 
 
-def _evaluate_bounds(
-    closed_form: bool, num_importance_samples: int
-) -> Callable[[Key, _BoundModel, Array], Metrics]:
-    def evaluate(key: Key, bound: _BoundModel, x: Array) -> Metrics:
-        elbo_key, iw_key = jax.random.split(key)
-        if closed_form:
-            terms = losses.negative_elbo(elbo_key, bound.encode, bound.decode, x)
-        else:
-            terms = losses.negative_elbo_monte_carlo(
-                elbo_key, bound.encode, bound.decode, bound.prior, x
-            )
+def _has_closed_form(model: VAE, prior: Prior | None) -> bool:
+    if prior is None:
+        return model.pseudo_inputs_shape is None
+    return isinstance(prior, ClosedFormPrior)
+
+
+def _evaluate_bounds(num_importance_samples: int) -> _Bound:
+    def evaluate(keys: Array, bound: BoundModel, x: Array) -> Metrics:
+        elbo_keys, iw_keys = split_keys(keys, 2)
+        terms = losses.negative_elbo(elbo_keys, bound.encode, bound.decode, bound.prior, x)
         num_dims = x[0].size
         elbo = -(terms.distortion + terms.rate)
         metrics = {"elbo": elbo, **terms._asdict()}
@@ -234,7 +225,7 @@ def _evaluate_bounds(
         if num_importance_samples:
             name = f"iw{num_importance_samples}"
             estimate = losses.log_likelihood(
-                iw_key,
+                iw_keys,
                 bound.encode,
                 bound.decode,
                 bound.prior,
@@ -253,26 +244,16 @@ def _algorithm(
     model: VAE,
     optimizer: optax.GradientTransformation,
     objective: _Objective,
-    evaluate_bound: Callable[[Key, _BoundModel, Array], Metrics],
+    evaluate_bound: _Bound,
     *,
     levels: int,
     prior: Prior | None,
     ema_decay: float,
 ) -> Algorithm:
-    def bind(variables: PyTree, **train: Any) -> _BoundModel:
-        apply: Any = model.apply
-
-        def encode(x: Array) -> Normal:
-            return apply(variables, to_model_range(x, levels), method="encode", **train)
-
-        def decode(z: Array) -> Any:
-            return apply(variables, z, method="decode", **train)
-
-        own_prior = apply(variables, method="prior") if prior is None else prior
-        return _BoundModel(encode, decode, own_prior)
-
-    def pixels(key: Key, x: Array) -> Array:
-        return dequantize(key, x) if model.likelihood.is_density else x
+    def data(keys: Array, x: Array) -> Array:
+        return (
+            dequantize(keys, x, levels) if model.likelihood.is_density else pixel_values(x, levels)
+        )
 
     def init(key: Key, batch: Batch) -> TrainState:
         variables = model.init(key, to_model_range(batch["x"][:1], levels))
@@ -281,27 +262,27 @@ def _algorithm(
     def step(
         state: TrainState, batch: Batch, key: Key, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
-        noise_key, objective_key, dropout_key = jax.random.split(key, 3)
-        x = pixels(noise_key, batch["x"])
+        keys = own_keys(key, len(batch["x"]), axis_name)
+        noise_keys, objective_keys, encoder_keys, decoder_keys = split_keys(keys, 4)
+        x = data(noise_keys, batch["x"])
 
         def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
-            bound = bind({"params": params}, train=True, rngs={"dropout": dropout_key})
-            loss, metrics = objective(objective_key, bound, x, state, axis_name)
+            bound = bind(
+                model,
+                {"params": params},
+                levels=levels,
+                prior=prior,
+                encoder_keys=encoder_keys,
+                decoder_keys=decoder_keys,
+            )
+            loss, metrics = objective(objective_keys, bound, x, state, axis_name)
             return loss, (metrics, batch_stats)
 
-        return gradient_step(state, loss_fn, ema_decay=ema_decay, axis_name=axis_name)
-
-    def sample(state: TrainState, key: Key, num: int, label: Array | None = None) -> Array:
-        if label is not None:
-            raise ValueError("label: this model is not conditional; leave it None")
-        latent_key, pixel_key = jax.random.split(key)
-        bound = bind(state.eval_variables)
-        x = bound.decode(bound.prior.sample(latent_key, num)).sample(pixel_key)
-        return jnp.clip(jnp.floor(x), 0, levels - 1).astype(jnp.uint8)
+        return gradient_step(state, loss_fn, axis_name=axis_name)
 
     def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:
-        noise_key, bound_key = jax.random.split(key)
-        x = pixels(noise_key, batch["x"])
-        return evaluate_bound(bound_key, bind(state.eval_variables), x)
+        noise_keys, bound_keys = split_keys(example_keys(key, len(batch["x"])), 2)
+        bound = bind(model, state.eval_variables, levels=levels, prior=prior)
+        return evaluate_bound(bound_keys, bound, data(noise_keys, batch["x"]))
 
-    return Algorithm(init, step, sample, evaluate)
+    return Algorithm(init, step, sampler(model, levels=levels, prior=prior), evaluate)

@@ -1,12 +1,13 @@
-"""The health of a latent space: which latents carry information, and whether the posterior has collapsed."""
+"""The health of a latent space: which latents carry information, and has the posterior collapsed."""
 
 import chex
 import jax.numpy as jnp
 
+from jaxgen.arrays import at_least_float32
 from jaxgen.types import Array
 
 ACTIVITY_THRESHOLD = 0.01
-"""Variance of a posterior mean over the data above which a latent counts as active (Burda et al. 2016)."""
+"""Variance of a posterior mean over the data above which a latent is active (Burda et al. 2016)."""
 
 
 def active_units(
@@ -15,17 +16,23 @@ def active_units(
     """Tells which latents respond to the data.
 
     Args:
-        posterior_mean: of many examples, `[N, D]`.
+        posterior_mean: of many examples, `[N, D]`, N at least 2.
         threshold: variance over the examples above which a latent is active.
 
     Returns:
         The variance of each latent's posterior mean, `[D]`, and whether it is active, bool `[D]`.
 
+    Raises:
+        ValueError: if there are fewer than 2 examples, over which nothing varies.
+
     Source:
         Burda et al. 2016, "Importance weighted autoencoders", section 5.2.
     """
     chex.assert_rank(posterior_mean, 2)
-    variance = jnp.var(posterior_mean.astype(jnp.float32), axis=0)
+    num = len(posterior_mean)
+    if num < 2:
+        raise ValueError(f"posterior_mean: {num} example{'s' * (num != 1)}, expected at least 2")
+    variance = jnp.var(at_least_float32(posterior_mean), axis=0)
     return variance, variance > threshold
 
 

@@ -1,7 +1,8 @@
 """Decoder likelihoods: how the raw outputs of a decoder network become a distribution over pixels.
 
-Each is a distribution over pixel values 0 to levels - 1, so that every one of them gives comparable nats per image:
-the Gaussian ones are densities of dequantized pixels, whose expected log-density bounds the discrete log-likelihood.
+Each is a distribution over pixel values 0 to levels - 1, so that every one of them gives comparable
+nats per image: the Gaussian ones are densities of dequantized pixels, whose expected log-density
+bounds the discrete log-likelihood.
 """
 
 import math
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from jaxgen.arrays import at_least_float32
 from jaxgen.distributions import (
     Bernoulli,
     Categorical,
@@ -25,7 +27,8 @@ class Likelihood(NamedTuple):
 
     Attributes:
         num_outputs: network outputs per pixel and channel.
-        is_density: True if the distribution is a density of dequantized pixels, False if a mass on the pixel values.
+        is_density: True if the distribution is a density of dequantized pixels, False if a mass on
+            the pixel values.
         distribution: ``outputs [B, ..., num_outputs] -> distribution over x [B, ...]``.
     """
 
@@ -44,12 +47,12 @@ def bernoulli(*, levels: int) -> Likelihood:
         One logit per pixel.
 
     Raises:
-        ValueError: if the data are not binary: the "likelihood" of grey values would be no likelihood.
+        ValueError: if `levels` is not 2: grey values have no likelihood under it.
     """
     if levels != 2:
         raise ValueError(
-            f"levels: {levels}, but a Bernoulli likelihood needs binary data (2 levels); choose a categorical, "
-            "discretized-logistic or Gaussian likelihood"
+            f"levels: {levels}, expected 2 for a Bernoulli likelihood; choose a categorical, "
+            "discretized_logistic or gaussian one"
         )
     return Likelihood(1, False, lambda outputs: Bernoulli(outputs[..., 0]))
 
@@ -76,13 +79,13 @@ def discretized_logistic(*, levels: int) -> Likelihood:
         Location (as a share of the range) and log-scale per pixel.
 
     Source:
-        Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", appendix C.5; open
-        edge bins: Salimans et al. 2017, "PixelCNN++", equation 2.
+        Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow",
+        appendix C.5; open edge bins: Salimans et al. 2017, "PixelCNN++", equation 2.
     """
     half_range = levels / 2.0
 
     def distribution(outputs: Array) -> DiscretizedLogistic:
-        outputs = outputs.astype(jnp.float32)
+        outputs = at_least_float32(outputs)
         log_scale = bound_log_var(outputs[..., 1], low=-7.0, high=3.0) + math.log(half_range)
         return DiscretizedLogistic(half_range * (1.0 + outputs[..., 0]) - 0.5, log_scale, levels)
 
@@ -103,11 +106,11 @@ def gaussian(*, levels: int, std: float = 0.1) -> Likelihood:
         ValueError: if `std` is not positive.
     """
     if not std > 0.0:
-        raise ValueError(f"std: {std}, expected a positive share of the pixel range")
+        raise ValueError(f"std: {std}, expected above 0, as a share of the pixel range")
     log_var = 2.0 * math.log(std * levels)
 
     def distribution(outputs: Array) -> Normal:
-        mean = 0.5 * levels * (1.0 + outputs[..., 0].astype(jnp.float32))
+        mean = 0.5 * levels * (1.0 + at_least_float32(outputs[..., 0]))
         return Normal(mean, jnp.full_like(mean, log_var))
 
     return Likelihood(1, True, distribution)
@@ -116,8 +119,8 @@ def gaussian(*, levels: int, std: float = 0.1) -> Likelihood:
 def gaussian_learned_variance(*, levels: int) -> Likelihood:
     """Gaussian density of dequantized pixels with a mean and a variance per pixel.
 
-    The variance is bounded below by that of the dequantization noise, 1/12 of a squared level, below which no density
-    of dequantized data can gain.
+    The variance is bounded below by that of the dequantization noise, 1/12 of a squared level,
+    below which no density of dequantized data can gain.
 
     Args:
         levels: number of pixel values, at least 2.
@@ -131,9 +134,26 @@ def gaussian_learned_variance(*, levels: int) -> Likelihood:
     lowest, highest = -math.log(12.0), 2.0 * math.log(levels)
 
     def distribution(outputs: Array) -> Normal:
-        outputs = outputs.astype(jnp.float32)
+        outputs = at_least_float32(outputs)
         mean = 0.5 * levels * (1.0 + outputs[..., 0])
         raw_log_var = outputs[..., 1] + 2.0 * math.log(0.25 * levels)
         return Normal(mean, bound_log_var(raw_log_var, low=lowest, high=highest))
 
     return Likelihood(2, True, distribution)
+
+
+def usual(*, levels: int) -> Likelihood:
+    """The distribution that suits pixels of so many values.
+
+    Args:
+        levels: number of pixel values, 2 to 256.
+
+    Returns:
+        `bernoulli` for 2 levels, `categorical` up to 32, else `discretized_logistic`.
+
+    Raises:
+        ValueError: if `levels` is outside 2 to 256.
+    """
+    if levels == 2:
+        return bernoulli(levels=levels)
+    return categorical(levels=levels) if levels <= 32 else discretized_logistic(levels=levels)

@@ -1,8 +1,9 @@
-"""Losses of autoencoders and variational autoencoders: pure functions of arrays and callables, `[B]` in nats.
+"""Losses of autoencoders and variational autoencoders: pure functions of arrays and callables.
 
-Two callables describe a model. ``encode(x)`` returns the approximate posterior q(z given x), a `Normal` (or, for the
-plain autoencoders, the code `[B, D]` itself). ``decode(z)`` returns the distribution of the data given z: any object
-with ``log_prob(x) -> [B]``.
+Each is `[B]` in nats. Two callables describe a model: ``encode(x)`` returns the approximate
+posterior q(z|x), a `Normal` (or, for the plain autoencoders, the code `[B, D]` itself), and
+``decode(z)`` the distribution p(x|z) of the data: any object with ``log_prob(x) -> [B]``. A key is
+one key, or a key for each example `[B]`.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,16 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxgen.distributions import Density, Normal, monte_carlo_kl, normal_kl
+from jaxgen.arrays import (
+    at_least_float32,
+    example_keys,
+    sample_by_example,
+    split_keys,
+    sum_event,
+)
+from jaxgen.distributions import Density, Normal, monte_carlo_kl
 from jaxgen.types import Array, Key, jit_loss
+from jaxgen.vae.priors import ClosedFormPrior
 
 Encode = Callable[[Array], Normal]
 EncodeCode = Callable[[Array], Array]
@@ -24,8 +33,8 @@ class ElboTerms(NamedTuple):
     """The two terms of the negative evidence lower bound (ELBO): ``distortion + rate``.
 
     Attributes:
-        distortion: ``-ln p(x given z)``, `[B]` in nats.
-        rate: the divergence from the prior to the posterior, `[B]` in nats.
+        distortion: ``-ln p(x|z)``, `[B]` in nats.
+        rate: ``KL(q(z|x) || p(z))`` or its estimate, `[B]` in nats.
     """
 
     distortion: Array
@@ -36,7 +45,7 @@ class SparseTerms(NamedTuple):
     """The two terms of the sparse autoencoder.
 
     Attributes:
-        distortion: ``-ln p(x given z)``, `[B]` in nats.
+        distortion: ``-ln p(x|z)``, `[B]` in nats.
         activity: ``sum |z|``, `[B]`.
     """
 
@@ -58,29 +67,30 @@ class LikelihoodEstimate(NamedTuple):
 
 @jit_loss
 def reconstruction(encode: EncodeCode, decode: Decode, x: Array) -> Array:
-    """Autoencoder loss ``-ln p(x given encode(x))``.
+    """Autoencoder loss ``-ln p(x|encode(x))``.
 
     Args:
         encode: ``x -> z [B, D]``.
-        decode: ``z -> distribution of x``.
+        decode: ``z -> p(x|z)``.
         x: `[B, ...]`.
 
     Returns:
         `[B]` in nats.
 
     Source:
-        Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks".
+        Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks",
+        the loss of fine-tuning.
     """
     return denoising(encode, decode, x, x)
 
 
 @jit_loss
 def denoising(encode: EncodeCode, decode: Decode, x_corrupted: Array, x: Array) -> Array:
-    """Denoising autoencoder loss ``-ln p(x given encode(x_corrupted))``: the target stays clean.
+    """Denoising autoencoder loss ``-ln p(x|encode(x_corrupted))``: the target stays clean.
 
     Args:
         encode: ``x -> z [B, D]``.
-        decode: ``z -> distribution of x``.
+        decode: ``z -> p(x|z)``.
         x_corrupted: what the encoder sees, `[B, ...]`; see `masking_noise` and `gaussian_noise`.
         x: the clean target, same shape.
 
@@ -88,7 +98,8 @@ def denoising(encode: EncodeCode, decode: Decode, x_corrupted: Array, x: Array) 
         `[B]` in nats.
 
     Source:
-        Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders", section 2.3.
+        Vincent et al. 2008, "Extracting and composing robust features with denoising
+        autoencoders", section 2.3.
     """
     chex.assert_equal_shape([x_corrupted, x])
     return -decode(encode(x_corrupted)).log_prob(x)
@@ -96,70 +107,58 @@ def denoising(encode: EncodeCode, decode: Decode, x_corrupted: Array, x: Array) 
 
 @jit_loss
 def sparse(encode: EncodeCode, decode: Decode, x: Array) -> SparseTerms:
-    """Terms of the sparse autoencoder with an L1 penalty: minimise ``distortion + weight * activity``.
+    """Terms of the sparse autoencoder: minimise ``distortion + weight * activity``.
 
     Args:
         encode: ``x -> z [B, D]``.
-        decode: ``z -> distribution of x``.
+        decode: ``z -> p(x|z)``.
         x: `[B, ...]`.
 
     Returns:
         `SparseTerms` of `[B]`.
 
     Source:
-        Olshausen & Field 1996, "Emergence of simple-cell receptive field properties by learning a sparse code for
-        natural images", equations 2 to 4 with ``S(z) = |z|``; here an encoder gives the code.
+        Olshausen & Field 1996, "Emergence of simple-cell receptive field properties by learning a
+        sparse code for natural images", equations 2 to 4 with ``S(z) = |z|``; here an encoder gives
+        the code.
     """
     z = encode(x)
     chex.assert_rank(z, 2)
-    activity = jnp.sum(jnp.abs(z.astype(jnp.float32)), axis=-1)
+    activity = jnp.sum(jnp.abs(at_least_float32(z)), axis=-1)
     return SparseTerms(-decode(z).log_prob(x), activity)
 
 
 @jit_loss
-def negative_elbo(key: Key, encode: Encode, decode: Decode, x: Array) -> ElboTerms:
-    """Negative ELBO under a standard normal prior, with the rate in closed form.
+def negative_elbo(key: Key, encode: Encode, decode: Decode, prior: Density, x: Array) -> ElboTerms:
+    """Negative ELBO ``E_q[-ln p(x|z)] + KL(q(z|x) || p(z))``, by one reparameterized draw of z.
 
-    ``-ELBO = E_q[-ln p(x given z)] + KL(q(z given x) to N(0, I))``, the expectation by one reparameterized draw.
+    The prior decides on the rate: the KL in closed form where it has one (`ClosedFormPrior`, such
+    as the standard normal), otherwise ``ln q(z|x) - ln p(z)`` on the draw of the distortion, of
+    which a single value can be negative and the expectation cannot.
 
     Args:
-        key: random key of the draw.
-        encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
-        decode: ``z -> distribution of x``.
+        key: random key of the draw, or keys `[B]`.
+        encode: ``x -> q(z|x)``, a `Normal` over `[B, D]`.
+        decode: ``z -> p(x|z)``.
+        prior: density of z with ``log_prob(z) -> [B]``.
         x: `[B, ...]`.
 
     Returns:
         `ElboTerms` of `[B]` in nats; their sum is the loss.
 
     Source:
-        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 7 and appendix B.
-    """
-    q = encode(x)
-    return ElboTerms(-decode(q.sample(key)).log_prob(x), normal_kl(q))
-
-
-@jit_loss
-def negative_elbo_monte_carlo(
-    key: Key, encode: Encode, decode: Decode, prior: Density, x: Array
-) -> ElboTerms:
-    """Negative ELBO under any prior, with the rate ``ln q(z given x) - ln p(z)`` on the same draw as the distortion.
-
-    Args:
-        key: random key of the draw.
-        encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
-        decode: ``z -> distribution of x``.
-        prior: density of z with ``log_prob(z) -> [B]``.
-        x: `[B, ...]`.
-
-    Returns:
-        `ElboTerms` of `[B]` in nats; a single rate can be negative, its expectation cannot.
-
-    Source:
-        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 6.
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 7 and appendix B; without
+        a closed form: equation 6.
     """
     q = encode(x)
     z = q.sample(key)
-    return ElboTerms(-decode(z).log_prob(x), monte_carlo_kl(z, q, prior))
+    return ElboTerms(-decode(z).log_prob(x), _rate(z, q, prior))
+
+
+def _rate(z: Array, q: Normal, prior: Density) -> Array:
+    if isinstance(prior, ClosedFormPrior):
+        return sum_event(prior.kl_per_dimension(q))
+    return monte_carlo_kl(z, q, prior)
 
 
 @jit_loss
@@ -174,7 +173,8 @@ def beta_weighted(terms: ElboTerms, *, beta: Array | float) -> Array:
         `[B]`.
 
     Source:
-        Higgins et al. 2017, "beta-VAE", equation 4.
+        Higgins et al. 2017, "beta-VAE: learning basic visual concepts with a constrained
+        variational framework", equation 4.
     """
     return terms.distortion + beta * terms.rate
 
@@ -191,11 +191,11 @@ def free_bits(rate_per_dimension: Array, *, minimum: Array | float) -> Array:
         `[B]` in nats.
 
     Source:
-        Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", equation 15, with the
-        floor per example.
+        Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow",
+        equation 15, with the floor per example.
     """
     chex.assert_rank(rate_per_dimension, 2)
-    return jnp.sum(jnp.maximum(rate_per_dimension.astype(jnp.float32), minimum), axis=-1)
+    return jnp.sum(jnp.maximum(at_least_float32(rate_per_dimension), minimum), axis=-1)
 
 
 @jit_loss(static_argnames=("axis_name",))
@@ -204,7 +204,8 @@ def free_bits_batch(
 ) -> Array:
     """Rate with a floor for the batch mean of every latent: ``sum_d max(minimum, mean_b R_bd)``.
 
-    A different objective from `free_bits`: an example may fall below the floor while the batch keeps above it.
+    A different objective from `free_bits`: an example may fall below the floor while the batch
+    keeps above it.
 
     Args:
         rate_per_dimension: `[B, D]` in nats.
@@ -215,10 +216,11 @@ def free_bits_batch(
         `[B]` in nats, the same value for every example.
 
     Source:
-        Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow", equation 15.
+        Kingma et al. 2016, "Improved variational inference with inverse autoregressive flow",
+        equation 15.
     """
     chex.assert_rank(rate_per_dimension, 2)
-    mean_rate = jnp.mean(rate_per_dimension.astype(jnp.float32), axis=0)
+    mean_rate = jnp.mean(at_least_float32(rate_per_dimension), axis=0)
     if axis_name is not None:
         mean_rate = jax.lax.pmean(mean_rate, axis_name)
     total = jnp.sum(jnp.maximum(mean_rate, minimum))
@@ -229,12 +231,14 @@ def free_bits_batch(
 def importance_weighted(
     key: Key, encode: Encode, decode: Decode, prior: Density, x: Array, *, num_samples: int
 ) -> Array:
-    """Negative importance-weighted bound ``-(logsumexp_k ln w_k - ln K)``, ``w = p(x, z) / q(z given x)``.
+    """Negative importance-weighted bound ``-(logsumexp_k ln w_k - ln K)``.
+
+    The weights of K draws from the posterior are ``w_k = p(x|z_k) p(z_k) / q(z_k|x)``.
 
     Args:
-        key: random key of the draws.
-        encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
-        decode: ``z -> distribution of x``.
+        key: random key of the draws, or keys `[B]`.
+        encode: ``x -> q(z|x)``, a `Normal` over `[B, D]`.
+        decode: ``z -> p(x|z)``.
         prior: density of z with ``log_prob(z) -> [B]``.
         x: `[B, ...]`.
         num_samples: K, at least 1; at 1 the loss is the negative ELBO.
@@ -248,7 +252,7 @@ def importance_weighted(
     Source:
         Burda et al. 2016, "Importance weighted autoencoders", equation 8.
     """
-    keys = _sample_keys(key, num_samples)
+    keys = _sample_keys(key, len(x), num_samples)
     log_weights = jax.vmap(_log_weight, in_axes=(0, None, None, None, None))(
         keys, encode(x), decode, prior, x
     )
@@ -268,20 +272,20 @@ def log_likelihood(
 ) -> LikelihoodEstimate:
     """Estimates ``ln p(x)`` by importance sampling, a chunk of draws at a time.
 
-    The value does not depend on the chunk size: draw k has a key of its own.
+    The value does not depend on the chunk size: draw k of an example has a key of its own.
 
     Args:
-        key: random key of the draws.
-        encode: ``x -> q(z given x)``, a `Normal` over `[B, D]`.
-        decode: ``z -> distribution of x``.
+        key: random key of the draws, or keys `[B]`.
+        encode: ``x -> q(z|x)``, a `Normal` over `[B, D]`.
+        decode: ``z -> p(x|z)``.
         prior: density of z with ``log_prob(z) -> [B]``.
         x: `[B, ...]`.
         num_samples: K, at least 1.
         chunk_size: draws decoded at once; memory grows with ``chunk_size * B``.
 
     Returns:
-        `LikelihoodEstimate` of `[B]` in nats; the standard error is 0 at ``K = 1``, where none can be told, and has no
-        gradient.
+        `LikelihoodEstimate` of `[B]` in nats; the standard error is 0 at ``K = 1``, where none can
+        be told, and has no gradient.
 
     Raises:
         ValueError: if `num_samples` or `chunk_size` is below 1.
@@ -291,26 +295,27 @@ def log_likelihood(
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size: {chunk_size}, expected at least 1")
-    keys = _sample_keys(key, num_samples)
+    keys = _sample_keys(key, len(x), num_samples)
     q = encode(x)
     log_weights = jax.lax.map(
         lambda k: _log_weight(k, q, decode, prior, x), keys, batch_size=min(chunk_size, num_samples)
     )
     log_mean = jax.nn.logsumexp(log_weights, axis=0) - jnp.log(float(num_samples))
-    # The error is a report, not an objective, and the gradient of its square root is NaN for equal weights.
+    # The error is a report, not an objective, and its square root has no gradient at equal weights.
     relative_weights = jax.lax.stop_gradient(jnp.exp(log_weights - log_mean[None]))
     standard_error = jnp.std(relative_weights, axis=0) / jnp.sqrt(float(max(num_samples - 1, 1)))
     return LikelihoodEstimate(log_mean, standard_error)
 
 
-def _sample_keys(key: Key, num_samples: int) -> Array:
+def _sample_keys(key: Key, num_examples: int, num_samples: int) -> Array:
+    """Keys of every draw of every example, `[K, B]`."""
     if num_samples < 1:
         raise ValueError(f"num_samples: {num_samples}, expected at least 1")
-    return jax.random.split(key, num_samples)
+    return split_keys(example_keys(key, num_examples), num_samples)
 
 
-def _log_weight(key: Key, q: Normal, decode: Decode, prior: Density, x: Array) -> Array:
-    z = q.sample(key)
+def _log_weight(keys: Array, q: Normal, decode: Decode, prior: Density, x: Array) -> Array:
+    z = q.sample(keys)
     return decode(z).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
 
 
@@ -318,7 +323,7 @@ def masking_noise(key: Key, x: Array, *, probability: float) -> Array:
     """Sets each value to 0 with a probability: the corruption of denoising autoencoders.
 
     Args:
-        key: random key.
+        key: random key, or keys `[B]`.
         x: `[B, ...]`.
         probability: in [0, 1).
 
@@ -329,19 +334,22 @@ def masking_noise(key: Key, x: Array, *, probability: float) -> Array:
         ValueError: if `probability` is outside [0, 1).
 
     Source:
-        Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders", section 2.3.
+        Vincent et al. 2008, "Extracting and composing robust features with denoising
+        autoencoders", section 2.3.
     """
     if not 0.0 <= probability < 1.0:
         raise ValueError(f"probability: {probability}, expected in [0, 1)")
-    keep = jax.random.bernoulli(key, 1.0 - probability, x.shape)
-    return keep * x.astype(jnp.float32)
+    keep = sample_by_example(
+        lambda key, shape: jax.random.bernoulli(key, 1.0 - probability, shape), key, x.shape
+    )
+    return jnp.where(keep, at_least_float32(x), 0.0)
 
 
 def gaussian_noise(key: Key, x: Array, *, std: float) -> Array:
     """Adds independent normal noise to each value.
 
     Args:
-        key: random key.
+        key: random key, or keys `[B]`.
         x: `[B, ...]`.
         std: standard deviation in the units of `x`, at least 0.
 
@@ -352,8 +360,9 @@ def gaussian_noise(key: Key, x: Array, *, std: float) -> Array:
         ValueError: if `std` is negative.
 
     Source:
-        Vincent et al. 2010, "Stacked denoising autoencoders", section 3.3.
+        Vincent et al. 2010, "Stacked denoising autoencoders: learning useful representations in a
+        deep network with a local denoising criterion", section 3.3.
     """
     if std < 0.0:
         raise ValueError(f"std: {std}, expected at least 0")
-    return x.astype(jnp.float32) + std * jax.random.normal(key, x.shape)
+    return at_least_float32(x) + std * sample_by_example(jax.random.normal, key, x.shape)

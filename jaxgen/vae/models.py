@@ -1,134 +1,33 @@
-"""Encoders, decoders and the module that joins them; images of any size, aspect ratio and channel count."""
+"""The module that joins an encoder, a decoder and a prior, and two that are ready to use."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxgen.arrays import at_least_float32
 from jaxgen.distributions import Normal, NormalMixture, bound_log_var
-from jaxgen.nn import Conv, ConvTranspose
 from jaxgen.types import Array
 from jaxgen.vae.likelihoods import Likelihood
+from jaxgen.vae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from jaxgen.vae.priors import Prior, standard_normal
-
-
-class MLPEncoder(nn.Module):
-    """Fully connected features of an image or a vector, `[B, ...] -> [B, F]`.
-
-    Attributes:
-        hidden_sizes: width of each layer.
-        dropout_rate: share of features dropped in training, in [0, 1).
-        dtype: of the computation; parameters are float32.
-    """
-
-    hidden_sizes: Sequence[int] = (400,)
-    dropout_rate: float = 0.0
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """Returns features `[B, F]` of ``x [B, ...]`` in [-1, 1]."""
-        x = x.reshape(len(x), -1)
-        for size in self.hidden_sizes:
-            x = nn.relu(nn.Dense(size, dtype=self.dtype)(x))
-            x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        return x
-
-
-class MLPDecoder(nn.Module):
-    """Fully connected decoder, `[B, D] -> [B, *shape, num_outputs]`.
-
-    Attributes:
-        shape: of one example, such as `(H, W, C)`.
-        num_outputs: outputs per value of the example; see `Likelihood`.
-        hidden_sizes: width of each layer.
-        dropout_rate: share of features dropped in training, in [0, 1).
-        dtype: of the computation; parameters are float32.
-    """
-
-    shape: Sequence[int]
-    num_outputs: int
-    hidden_sizes: Sequence[int] = (400,)
-    dropout_rate: float = 0.0
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, z: Array, *, train: bool = False) -> Array:
-        """Returns raw likelihood parameters of ``z [B, D]``."""
-        for size in self.hidden_sizes:
-            z = nn.relu(nn.Dense(size, dtype=self.dtype)(z))
-            z = nn.Dropout(self.dropout_rate, deterministic=not train)(z)
-        outputs = nn.Dense(math.prod(self.shape) * self.num_outputs, dtype=self.dtype)(z)
-        return outputs.reshape(len(z), *self.shape, self.num_outputs)
-
-
-class ConvEncoder(nn.Module):
-    """Strided convolutions, each halving the image (rounding up), `[B, H, W, C] -> [B, F]`.
-
-    Attributes:
-        channels: of each convolution.
-        dropout_rate: share of features dropped in training, in [0, 1).
-        dtype: of the computation; parameters are float32.
-    """
-
-    channels: Sequence[int] = (32, 64)
-    dropout_rate: float = 0.0
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """Returns features `[B, F]` of ``x [B, H, W, C]`` in [-1, 1]."""
-        for channels in self.channels:
-            x = nn.relu(Conv(channels, (4, 4), strides=(2, 2), dtype=self.dtype)(x))
-            x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        return x.reshape(len(x), -1)
-
-
-class ConvDecoder(nn.Module):
-    """Transposed convolutions, each doubling the image, cropped to its shape, `[B, D] -> [B, H, W, C, num_outputs]`.
-
-    Attributes:
-        shape: `(H, W, C)` of the image.
-        num_outputs: outputs per pixel and channel; see `Likelihood`.
-        channels: of the feature maps, from the smallest to the largest map.
-        dropout_rate: share of features dropped in training, in [0, 1).
-        dtype: of the computation; parameters are float32.
-    """
-
-    shape: Sequence[int]
-    num_outputs: int
-    channels: Sequence[int] = (64, 32)
-    dropout_rate: float = 0.0
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, z: Array, *, train: bool = False) -> Array:
-        """Returns raw likelihood parameters of ``z [B, D]``."""
-        height, width, image_channels = self.shape
-        factor = 2 ** len(self.channels)
-        smallest = (math.ceil(height / factor), math.ceil(width / factor), self.channels[0])
-        x = nn.relu(nn.Dense(math.prod(smallest), dtype=self.dtype)(z))
-        x = x.reshape(len(z), *smallest)
-        for channels in self.channels[1:]:
-            x = nn.relu(ConvTranspose(channels, (4, 4), strides=(2, 2), dtype=self.dtype)(x))
-            x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        last = image_channels * self.num_outputs
-        x = ConvTranspose(last, (4, 4), strides=(2, 2), dtype=self.dtype)(x)
-        return x[:, :height, :width].reshape(len(z), *self.shape, self.num_outputs)
 
 
 class VAE(nn.Module):
     """A variational autoencoder: posterior, decoder distribution and prior of one model.
 
+    In training both networks are given a key for each example, ``dropout_keys [B]``; without them
+    nothing is dropped.
+
     Attributes:
-        encoder: ``x [B, ...] -> features [B, F]``.
-        decoder: ``z [B, D] -> outputs [B, ..., num_outputs]``.
+        encoder: ``(x [B, ...], *, dropout_keys) -> features [B, F]``.
+        decoder: ``(z [B, D], *, dropout_keys) -> outputs [B, ..., num_outputs]``.
         latent_dim: D.
         likelihood: turns the decoder's outputs into a distribution over pixels.
-        pseudo_inputs_shape: None for a standard normal prior; `(K, H, W, C)` for a VampPrior of K learned
-            pseudo-inputs, the mixture ``1/K sum_k q(z given u_k)`` (Tomczak & Welling 2018, section 3).
+        pseudo_inputs_shape: None for a standard normal prior; `(K, H, W, C)` for a VampPrior of K
+            learned pseudo-inputs, the mixture ``1/K sum_k q(z|u_k)`` (Tomczak & Welling 2018, "VAE
+            with a VampPrior", section 3).
     """
 
     encoder: nn.Module
@@ -146,18 +45,18 @@ class VAE(nn.Module):
                 "pseudo_inputs", nn.initializers.normal(1.0), tuple(self.pseudo_inputs_shape)
             )
 
-    def encode(self, x: Array, *, train: bool = False) -> Normal:
-        """Returns the posterior of images in [-1, 1]: a `Normal` over `[B, D]`."""
-        features = self.encoder(x, train=train).astype(jnp.float32)
+    def encode(self, x: Array, *, dropout_keys: Array | None = None) -> Normal:
+        """Returns the posterior q(z|x) of images in [-1, 1]: a `Normal` over `[B, D]`, float32."""
+        features = at_least_float32(self.encoder(x, dropout_keys=dropout_keys))
         log_var = bound_log_var(self.log_var_head(features), low=-20.0, high=10.0)
         return Normal(self.mean_head(features), log_var)
 
-    def decode(self, z: Array, *, train: bool = False) -> Any:
-        """Returns the distribution over pixels of latents `[B, D]`."""
-        return self.likelihood.distribution(self.decoder(z, train=train))
+    def decode(self, z: Array, *, dropout_keys: Array | None = None) -> Any:
+        """Returns p(x|z), the distribution over pixels, of latents `[B, D]`."""
+        return self.likelihood.distribution(self.decoder(z, dropout_keys=dropout_keys))
 
     def prior(self) -> Prior:
-        """Returns the prior over the latents: a standard normal or the VampPrior mixture."""
+        """Returns the prior p(z): a standard normal or the VampPrior mixture."""
         if self.pseudo_inputs_shape is None:
             return standard_normal(self.latent_dim)
         posterior = self.encode(jnp.tanh(self.pseudo_inputs))
@@ -177,6 +76,7 @@ def mlp_vae(
     hidden_sizes: Sequence[int] = (400,),
     dropout_rate: float = 0.0,
     num_pseudo_inputs: int = 0,
+    dtype: Any = jnp.float32,
 ) -> VAE:
     """A fully connected VAE for examples of any shape.
 
@@ -187,14 +87,16 @@ def mlp_vae(
         hidden_sizes: of the encoder; the decoder has them in reverse.
         dropout_rate: of the encoder and decoder in training.
         num_pseudo_inputs: components of a VampPrior, 0 for a standard normal.
+        dtype: of the encoder's and decoder's computation; parameters, posterior and losses are
+            float32.
 
     Returns:
         The module.
     """
     decoder = MLPDecoder(
-        tuple(shape), likelihood.num_outputs, tuple(reversed(hidden_sizes)), dropout_rate
+        tuple(shape), likelihood.num_outputs, tuple(reversed(hidden_sizes)), dropout_rate, dtype
     )
-    encoder = MLPEncoder(tuple(hidden_sizes), dropout_rate)
+    encoder = MLPEncoder(tuple(hidden_sizes), dropout_rate, dtype)
     return _vae(encoder, decoder, shape, likelihood, latent_dim, num_pseudo_inputs)
 
 
@@ -206,6 +108,7 @@ def conv_vae(
     channels: Sequence[int] = (32, 64),
     dropout_rate: float = 0.0,
     num_pseudo_inputs: int = 0,
+    dtype: Any = jnp.float32,
 ) -> VAE:
     """A convolutional VAE for images of any size, aspect ratio and channel count.
 
@@ -216,21 +119,25 @@ def conv_vae(
         channels: of the encoder's convolutions; the decoder has them in reverse.
         dropout_rate: of the encoder and decoder in training.
         num_pseudo_inputs: components of a VampPrior, 0 for a standard normal.
+        dtype: of the encoder's and decoder's computation; parameters, posterior and losses are
+            float32.
 
     Returns:
         The module.
 
     Raises:
-        ValueError: if `shape` is not that of an image.
+        ValueError: if `shape` is not that of an image, or there is no layer.
     """
     if len(shape) != 3:
         raise ValueError(
-            f"shape: {tuple(shape)}, but a convolutional model needs images (H, W, C); choose the mlp model"
+            f"shape: {tuple(shape)}, expected that of an image (H, W, C); choose the mlp model"
         )
+    if len(channels) == 0:
+        raise ValueError("channels: none, expected one layer at least")
     decoder = ConvDecoder(
-        tuple(shape), likelihood.num_outputs, tuple(reversed(channels)), dropout_rate
+        tuple(shape), likelihood.num_outputs, tuple(reversed(channels)), dropout_rate, dtype
     )
-    encoder = ConvEncoder(tuple(channels), dropout_rate)
+    encoder = ConvEncoder(tuple(channels), dropout_rate, dtype)
     return _vae(encoder, decoder, shape, likelihood, latent_dim, num_pseudo_inputs)
 
 

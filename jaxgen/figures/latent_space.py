@@ -6,44 +6,58 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxgen import latents, plots
-from jaxgen.vae.figures.decoding import ArrayFunction, decode_table, signed
+from jaxgen.figures.reconstructions import Decode, decode_table, signed
 
 
 def manifold(
-    path: plots.PathLike, decode_mean: ArrayFunction, *, size: int = 15, levels: int = 256
+    path: plots.PathLike,
+    decode: Decode,
+    *,
+    levels: int,
+    latent_dim: int = 2,
+    coordinates: tuple[int, int] = (0, 1),
+    size: int = 15,
 ) -> None:
-    """Draws the images decoded from a lattice of a two-dimensional latent space.
+    """Draws the images decoded from a lattice of a plane of the latent space.
 
-    Coordinates are the quantiles `(i - 1/2) / size` of the standard normal, so that every image
+    Coordinates are the quantiles ``(i - 1/2) / size`` of the standard normal, so that every image
     stands for the same share of the prior. The first coordinate grows to the right, the second one
-    upwards.
+    upwards; all others are 0, the middle of the prior.
 
     Args:
         path: the PNG file.
-        decode_mean: latents `[B, 2]` to uint8 images `[B, H, W, C]`.
+        decode: see `Decode`.
+        levels: number of pixel values of the data, 2 to 256.
+        latent_dim: number of latents D, at least 2.
+        coordinates: the two of the plane, 0 to D - 1, such as those with the largest KL.
         size: images along each side, at least 1.
-        levels: grey levels per channel of the images, 2 to 256.
 
     Raises:
-        ValueError: if `size` is below 1 or the images are not uint8 with values below `levels`.
+        ValueError: if a number is out of its range.
 
     Source:
-        D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes" (2014).
+        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", figure 4.
     """
     if size < 1:
-        raise ValueError(f"size: expected at least 1, got {size}")
-    z = np.asarray(latents.normal_grid(size, size)).reshape(size, size, 2)
+        raise ValueError(f"size: {size}, expected at least 1")
+    first, second = coordinates
+    if first == second or not (0 <= first < latent_dim and 0 <= second < latent_dim):
+        raise ValueError(f"coordinates: {coordinates}, expected two of 0 to {latent_dim - 1}")
+    plane = np.asarray(latents.normal_grid(size, size)).reshape(size, size, 2)
+    z = np.zeros((size, size, latent_dim), np.float32)
+    z[..., first], z[..., second] = plane[..., 0], plane[..., 1]
     every = math.ceil(size / 15)  # labels of smaller tiles would touch
     names = [
         signed(round(float(value), 1)) if i % every == 0 else ""
-        for i, value in enumerate(z[0, :, 0])
+        for i, value in enumerate(plane[0, :, 0])
     ]
+    rest = "; the others are 0" if latent_dim > 2 else ""
     plots.labelled_grid(
         path,
-        decode_table(decode_mean, z),
+        decode_table(decode, z),
         row_labels=names[::-1],
         column_labels=names,
-        title="Decoded latent plane: first coordinate across, second up",
+        title=f"Decoded latent plane: coordinate {first} across, {second} up{rest}",
         levels=levels,
         padding=0,
         tile=48,
@@ -65,14 +79,15 @@ def latent_comparison(
     Args:
         path: the PNG file.
         latent_means: name of the model to its latent means `[N, D]`, `D >= 1`.
-        label: int classes `[N]` of the encoded images, which give the colours; None for one colour.
+        label: int classes `[N]` of the encoded images, which give the colours, -1 for none; None
+            for one colour.
         class_names: one name for every class.
 
     Raises:
         ValueError: if there is no model or the arrays do not fit together.
     """
     if not latent_means:
-        raise ValueError("latent_means: expected at least one model, got none")
+        raise ValueError("latent_means: 0 models, expected at least 1")
     figure = plots.new_figure(4.6 * len(latent_means) + (0.0 if label is None else 0.9), 4.8)
     panels = figure.subplots(1, len(latent_means), squeeze=False)[0]
     for axes, (name, z) in zip(panels, latent_means.items(), strict=True):
@@ -93,7 +108,7 @@ def latent_comparison(
 def _to_plane(z: np.ndarray) -> tuple[np.ndarray, str, str]:
     """Latents `[N, D]` as points `[N, 2]`, what the title says of it, and the name of the axes."""
     if z.ndim != 2 or 0 in z.shape:
-        raise ValueError(f"latent_means: expected non-empty arrays [N, D], got shape {z.shape}")
+        raise ValueError(f"latent_means: shape {z.shape}, expected non-empty arrays [N, D]")
     if z.shape[1] == 1:
         return np.pad(z, ((0, 0), (0, 1))), ": one latent dimension", "latent coordinate"
     if z.shape[1] == 2 or np.ptp(z, axis=0).max() == 0:  # equal points have no components
