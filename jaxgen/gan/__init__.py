@@ -1,20 +1,20 @@
 """Generative adversarial networks: losses, penalties, objectives, models and algorithms."""
 
-from jaxgen.gan import algorithm, losses, models, objectives, penalties, resnet, updates
+from jaxgen.gan import losses, models, objectives, penalties, resnet
 from jaxgen.gan.algorithm import alternating_algorithm, simultaneous_algorithm
-from jaxgen.gan.updates import Game, GanState, Rules
+from jaxgen.gan.decoders import decoder
+from jaxgen.gan.game import Game, GanState, Rules
 
 __all__ = [
     "Game",
     "GanState",
     "Rules",
-    "algorithm",
     "alternating_algorithm",
+    "decoder",
     "losses",
     "models",
     "objectives",
     "penalties",
     "resnet",
     "simultaneous_algorithm",
-    "updates",
 ]

@@ -8,6 +8,7 @@ import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxgen.arrays import at_least_float32
 from jaxgen.nn import BatchNorm
 from jaxgen.types import Array
 
@@ -20,9 +21,10 @@ def normalize(
 ) -> Array:
     """Normalizes features inside a compact method of a module.
 
-    `"batch"` takes the mean and variance of each channel over the batch and the pixels, in training those of this
-    batch, otherwise running averages (0.9 of the old and 0.1 of the new). `"layer"` takes one mean and variance per
-    example over pixels and channels. Both end with a scale and a bias per channel.
+    `"batch"` takes the mean and variance of each channel over the batch and the pixels, in training
+    those of this batch, otherwise running averages (0.9 of the old and 0.1 of the new). `"layer"`
+    takes one mean and variance per example over pixels and channels. Both end with a scale and a
+    bias per channel.
 
     Args:
         norm: 'batch', 'layer' or 'none'.
@@ -38,8 +40,9 @@ def normalize(
         ValueError: if `norm` is unknown.
 
     Source:
-        Ioffe and Szegedy (2015), Batch normalization, algorithms 1 and 2; Ba, Kiros and Hinton (2016), Layer
-        normalization.
+        Ioffe & Szegedy 2015, "Batch normalization: accelerating deep network training by reducing
+        internal covariate shift", algorithms 1 and 2; Ba et al. 2016, "Layer normalization",
+        equation 3.
     """
     if norm not in get_args(Norm):
         raise ValueError(f"norm: {norm!r}, expected one of {get_args(Norm)}")
@@ -54,9 +57,10 @@ def normalize(
 def apply_layer(layer: nn.Module, x: Array, *, spectral: bool, train: bool) -> Array:
     """Applies a layer, with its kernel divided by its largest singular value if `spectral`.
 
-    The kernel is seen as a matrix with one column per output channel. One step of the power iteration a call starts
-    from the vectors in `batch_stats`; with `train` its result is recorded there. The names and shapes of the
-    parameters do not depend on `spectral`; their values at the start are normalized once, which changes no result.
+    The kernel is seen as a matrix with one column per output channel. One step of the power
+    iteration a call starts from the vectors in `batch_stats`; with `train` its result is recorded
+    there. The names and shapes of the parameters do not depend on `spectral`; their values at the
+    start are normalized once, which changes no result.
 
     Args:
         layer: with a parameter `kernel` or `embedding`, made in the compact method that calls this.
@@ -68,7 +72,7 @@ def apply_layer(layer: nn.Module, x: Array, *, spectral: bool, train: bool) -> A
         The result of the layer.
 
     Source:
-        Miyato, Kataoka, Koyama and Yoshida (2018), Spectral normalization for generative adversarial networks,
+        Miyato et al. 2018, "Spectral normalization for generative adversarial networks",
         algorithm 1.
     """
     if spectral:
@@ -89,7 +93,7 @@ def check_label(label: Array | None, num_classes: int | None, num: int) -> None:
         ValueError: if labels are missing or superfluous.
     """
     if num_classes is None and label is not None:
-        raise ValueError("label: given, but the model has num_classes=None; expected None")
+        raise ValueError("label: given, expected None for num_classes=None")
     if num_classes is None:
         return
     if label is None:
@@ -113,7 +117,7 @@ def latent_with_label(
         `z`, or `[B, D + label_dim]`.
 
     Source:
-        Mirza and Osindero (2014), Conditional generative adversarial nets, section 3.2.
+        Mirza & Osindero 2014, "Conditional generative adversarial nets", section 3.2.
     """
     chex.assert_rank(z, 2)
     check_label(label, num_classes, len(z))
@@ -123,27 +127,18 @@ def latent_with_label(
     return jnp.concatenate([z, embed(label).astype(z.dtype)], axis=-1)
 
 
-def at_least_float32(x: Array) -> Array:
-    """Widens bfloat16 and float16, in which sums over many features lose their digits.
-
-    Args:
-        x: of any shape, floating.
-
-    Returns:
-        `x` in float32, or unchanged if it has that precision or more.
-    """
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 class ProjectionHead(nn.Module):
-    """Logits of features, `[B, F] -> [B]`: ``psi(h) + <embed(label), h>`` with an affine ``psi``, in float32.
+    """Logits of features, ``psi(h) + <embed(label), h>`` with an affine ``psi``, in float32.
 
-    Without classes it is ``psi(h)`` alone. Miyato & Koyama 2018, cGANs with projection discriminator, equation 3.
+    Without classes it is ``psi(h)`` alone.
 
     Attributes:
         num_classes: number of labels, or None.
         spectral: whether the weights of ``psi`` and the embedding are spectrally normalized.
         kernel_init: initializer of the weights of ``psi``.
+
+    Source:
+        Miyato & Koyama 2018, "cGANs with projection discriminator", equation 3.
     """
 
     num_classes: int | None = None
@@ -168,8 +163,9 @@ class ProjectionHead(nn.Module):
 def map_sizes(size: Sequence[int]) -> list[tuple[int, int]]:
     """Sizes of the feature maps of an image network, from the image to the smallest map.
 
-    Each size halves the one before, rounding up, as long as the shorter side has at least 8 pixels; at least twice.
-    8 x 8 gives 4 and 2, 28 x 20 gives 14 x 10 and 7 x 5, and 32 x 32 gives 16, 8 and 4.
+    Each size halves the one before, rounding up, as long as the shorter side has at least 8 pixels;
+    at least twice. 8 x 8 gives 4 and 2, 28 x 20 gives 14 x 10 and 7 x 5, and 32 x 32 gives 16, 8
+    and 4.
 
     Args:
         size: `(H, W)`, positive.
@@ -203,7 +199,8 @@ def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     """
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(
-            f"shape: {tuple(shape)}, but a convolutional model needs images (H, W, C); choose the mlp model"
+            f"shape: {tuple(shape)}, expected (H, W, C), positive, of a convolutional network; "
+            "an mlp takes any shape"
         )
     height, width, channels = shape
     return height, width, channels

@@ -1,8 +1,9 @@
 """Fully connected and DCGAN generators and critics, for examples of any shape.
 
-A generator is `module(z [B, D], label=None, *, train)`, a critic `module(x [B, ...], label=None, *, train) -> [B]`.
-With `train` a module uses and records the statistics of its batch (batch norm) and the vectors of its power iteration
-(spectral norm), so `apply` needs `mutable=["batch_stats"]`. The names of the attributes are the same everywhere, and
+A generator is `module(z [B, D], label=None, *, train) -> x [B, ...]`, and a critic is
+`module(x [B, ...], label=None, *, train) -> logits [B]`. With `train` a module uses and records the
+statistics of its batch (batch norm) and the vectors of its power iteration (spectral norm), so
+`apply` needs `mutable=["batch_stats"]`. The names of the attributes are the same everywhere, and
 `module.clone(axis_name=...)` synchronises batch norm over devices.
 """
 
@@ -113,8 +114,8 @@ def _channels(width: int, num_stages: int) -> list[int]:
 class DCGANGenerator(nn.Module):
     """Transposed 4x4 convolutions, each doubling the map, `[B, D] -> [B, H, W, C]` in [-1, 1].
 
-    The number of stages follows from the image size (`map_sizes`); maps are cropped where a size is odd. Radford, Metz
-    & Chintala 2016, Unsupervised representation learning with deep convolutional GANs, section 3 and figure 1.
+    The number of stages follows from the image size (`map_sizes`); maps are cropped where a size is
+    odd.
 
     Attributes:
         shape: `(H, W, C)`, of any size.
@@ -125,6 +126,10 @@ class DCGANGenerator(nn.Module):
         activation: function after each layer but the last.
         axis_name: mapped axis of the devices over which batch statistics are averaged, or None.
         dtype: of the computation; parameters and results are float32.
+
+    Source:
+        Radford et al. 2016, "Unsupervised representation learning with deep convolutional
+        generative adversarial networks", section 3 and figure 1.
     """
 
     shape: Sequence[int]
@@ -169,8 +174,8 @@ class DCGANGenerator(nn.Module):
 class DCGANCritic(nn.Module):
     """Strided 4x4 convolutions, each halving the map (rounding up), `[B, H, W, C] -> [B]`.
 
-    The number of stages follows from the image size (`map_sizes`). Radford, Metz & Chintala 2016, section 3; the
-    features of the projection are the flattened last map.
+    The number of stages follows from the image size (`map_sizes`); the features of the projection
+    are the flattened last map.
 
     Attributes:
         width: channels of the largest map; they double as maps halve, up to 8 times this.
@@ -180,6 +185,10 @@ class DCGANCritic(nn.Module):
         activation: function after each convolution.
         axis_name: mapped axis of the devices over which batch statistics are averaged, or None.
         dtype: of the computation; parameters and results are float32.
+
+    Source:
+        Radford et al. 2016, "Unsupervised representation learning with deep convolutional
+        generative adversarial networks", section 3.
     """
 
     width: int = 64

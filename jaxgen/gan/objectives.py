@@ -1,4 +1,4 @@
-"""Pairs of losses that make a game: what the critic and the generator minimise, by the field's names."""
+"""Pairs of losses that make a game: what critic and generator minimise, by the field's names."""
 
 from collections.abc import Callable
 from typing import NamedTuple

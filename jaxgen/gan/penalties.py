@@ -1,29 +1,35 @@
-"""Gradient penalties of critics: pure functions, `[B]` in float32; the caller multiplies by a weight and adds.
+"""Gradient penalties of critics: pure functions, `[B]` in float32, to be weighed and added.
 
-A critic is a callable ``x [B, ...] -> logits [B]`` that treats examples one by one. Batch normalization, minibatch
-statistics and the like couple them, and then no gradient belongs to one example: penalised critics go without. A weight
-and a target fit the scale of the data they were found with: data times k need the target over k and the weight times
-k^2.
+A critic is a callable ``x [B, ...] -> logits [B]`` that treats examples one by one. Batch
+normalization, minibatch statistics and the like couple them, and then no gradient belongs to one
+example: penalised critics go without. A weight and a target fit the scale of the data they were
+found with: data times k need the target over k and the weight times k^2.
+
+The penalties that the field has names for stand at the end, all called alike.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxgen.distributions import sum_event
+from jaxgen.arrays import at_least_float32, example_keys, sum_event
 from jaxgen.types import Array, Key, jit_loss
 
 Critic = Callable[[Array], Array]
+Penalty = Callable[[Array, Critic, Array, Array], Array]
+"""``(key, critic, real, fake) -> [B]``; the key is one, or one for each example `[B]`."""
 
 
 @jit_loss
 def safe_norm(x: Array) -> Array:
     """Euclidean norm of each example, ``sqrt(sum x^2 + 1e-12)``, differentiable to any order at 0.
 
-    The derivative of a bare root is infinite at 0, and one dead example makes all the parameters NaN while the loss
-    stays finite. A norm of 1 is exact in float32; a norm of 0 reads 1e-6.
+    The derivative of a bare root is infinite at 0, and one dead example makes all the parameters
+    NaN while the loss stays finite. A norm of 1 is exact in float32; a norm of 0 reads 1e-6.
 
     Args:
         x: `[B, ...]`.
@@ -31,17 +37,17 @@ def safe_norm(x: Array) -> Array:
     Returns:
         `[B]`, at least 1e-6.
     """
-    return jnp.sqrt(sum_event(jnp.square(_at_least_float32(x))) + 1e-12)
+    return jnp.sqrt(sum_event(jnp.square(at_least_float32(x))) + 1e-12)
 
 
 @jit_loss(static_argnames=("target",))
 def gradient_penalty(
     key: Key, critic: Critic, real: Array, fake: Array, *, target: float = 1.0
 ) -> Array:
-    """Gradient penalty of WGAN-GP: ``(norm(grad D(x)) - target)^2`` at ``x = u real + (1 - u) fake``.
+    """Gradient penalty of WGAN-GP: ``(|grad D(x)| - target)^2`` at ``x = u real + (1 - u) fake``.
 
-    One u, uniform in [0, 1), for each example; the norm goes over all axes but the first. The gradient in the critic's
-    parameters is a second derivative.
+    One u, uniform in [0, 1), for each example; the norm goes over all axes but the first. The
+    gradient in the critic's parameters is a second derivative.
 
     Args:
         key: random key of u, or one for each example, `[B]`.
@@ -61,18 +67,18 @@ def gradient_penalty(
     """
     chex.assert_equal_shape([real, fake])
     chex.assert_type([real, fake], float)
-    real, fake = _at_least_float32(real), _at_least_float32(fake)
-    u = jax.vmap(lambda key: jax.random.uniform(key, (), real.dtype))(_keys(key, len(real)))
+    real, fake = at_least_float32(real), at_least_float32(fake)
+    u = jax.vmap(lambda key: jax.random.uniform(key, (), real.dtype))(example_keys(key, len(real)))
     u = u.reshape(-1, *[1] * (real.ndim - 1))
     return _slope_penalty(critic, u * real + (1.0 - u) * fake, target)
 
 
 @jit_loss
 def zero_centered(critic: Critic, x: Array) -> Array:
-    """Zero-centred gradient penalty ``norm(grad D(x))^2 / 2``: R1 where x is real, R2 where x is fake.
+    """Zero-centred gradient penalty ``|grad D(x)|^2 / 2``: R1 where x is real, R2 where x is fake.
 
-    On Stacked MNIST training with R1 alone diverged and with R1 + R2 it converged (Huang et al. 2024). Papers call the
-    weight gamma.
+    On Stacked MNIST training with R1 alone diverged and with R1 + R2 it converged (Huang et al.
+    2024). Papers call the weight gamma.
 
     Args:
         critic: ``x -> logits [B]``, each of its own example alone.
@@ -82,21 +88,22 @@ def zero_centered(critic: Critic, x: Array) -> Array:
         `[B]`, at least 0.
 
     Source:
-        Mescheder et al. 2018, "Which training methods for GANs do actually converge?", section 4.1; both together:
-        Huang et al. 2024, "The GAN is dead; long live the GAN!".
+        Mescheder et al. 2018, "Which training methods for GANs do actually converge?", section 4.1;
+        both together: Huang et al. 2024, "The GAN is dead; long live the GAN!", section 2.2.
     """
     chex.assert_type(x, float)
-    return 0.5 * sum_event(jnp.square(_input_gradient(critic, _at_least_float32(x))))
+    return 0.5 * sum_event(jnp.square(_input_gradient(critic, at_least_float32(x))))
 
 
 @jit_loss(static_argnames=("target", "noise_scale"))
-def dragan(
+def noisy_gradient_penalty(
     key: Key, critic: Critic, real: Array, *, target: float = 1.0, noise_scale: float = 0.5
 ) -> Array:
-    """Gradient penalty of DRAGAN: ``(norm(grad D(x)) - target)^2`` at ``x = real + noise``.
+    """Gradient penalty of DRAGAN: ``(|grad D(x)| - target)^2`` at ``x = real + noise``.
 
-    The noise is that of the paper's formula, normal and symmetric, a draw for every value, and x is not clipped to the
-    range of the data. (Published programs add one-sided uniform noise of half the standard deviation of the batch.)
+    The noise is that of the paper's formula, normal and symmetric, another for every value, and x
+    is not clipped to the range of the data. (Published programs add one-sided uniform noise of half
+    the standard deviation of the batch.)
 
     Args:
         key: random key of the noise, or one for each example, `[B]`.
@@ -112,26 +119,16 @@ def dragan(
         ValueError: if `target` or `noise_scale` is negative or the key has no key type.
 
     Source:
-        Kodali et al. 2017, "On convergence and stability of GANs", with noise of variance ``c = noise_scale^2``.
+        Kodali et al. 2017, "On convergence and stability of GANs", algorithm 1, with noise of
+        variance ``c = noise_scale^2``.
     """
     if noise_scale < 0.0:
         raise ValueError(f"noise_scale: {noise_scale}, expected at least 0")
     chex.assert_type(real, float)
-    real = _at_least_float32(real)
-    keys = _keys(key, len(real))
+    real = at_least_float32(real)
+    keys = example_keys(key, len(real))
     noise = jax.vmap(lambda key: jax.random.normal(key, real.shape[1:], real.dtype))(keys)
     return _slope_penalty(critic, real + noise_scale * noise, target)
-
-
-def _keys(key: Key, num: int) -> Array:
-    """One key for each example: the examples of a device then draw the same whatever the others are."""
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        raise ValueError(
-            f"key: {key.dtype} {key.shape}, expected a typed key, as jax.random.key makes"
-        )
-    keys = key if key.ndim else jax.random.split(key, num)
-    chex.assert_shape(keys, (num,))
-    return keys
 
 
 def _slope_penalty(critic: Critic, x: Array, target: float) -> Array:
@@ -151,6 +148,27 @@ def _input_gradient(critic: Critic, x: Array) -> Array:
     return jax.grad(total)(x)
 
 
-def _at_least_float32(x: Array) -> Array:
-    """Raises half precision to float32 and leaves float64 alone."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+def _of_reals(key: Key, critic: Critic, real: Array, fake: Array, **settings: Any) -> Array:
+    del fake
+    return noisy_gradient_penalty(key, critic, real, **settings)
+
+
+def _zero_centered_at(
+    places: tuple[str, ...], key: Key, critic: Critic, real: Array, fake: Array
+) -> Array:
+    del key
+    x = {"real": real, "fake": fake}
+    first, *others = (zero_centered(critic, x[place]) for place in places)
+    return sum(others, start=first)
+
+
+wgan_gp: Penalty = functools.partial(gradient_penalty, target=1.0)
+"""A slope of 1 between reals and fakes (Gulrajani et al. 2017)."""
+dragan: Penalty = functools.partial(_of_reals, target=1.0, noise_scale=0.5)
+"""A slope of 1 about the reals (Kodali et al. 2017)."""
+r1: Penalty = functools.partial(_zero_centered_at, ("real",))
+"""No slope at the reals (Mescheder et al. 2018)."""
+r2: Penalty = functools.partial(_zero_centered_at, ("fake",))
+"""No slope at the fakes (Mescheder et al. 2018)."""
+r1_r2: Penalty = functools.partial(_zero_centered_at, ("real", "fake"))
+"""No slope at either (Huang et al. 2024)."""

@@ -1,8 +1,11 @@
 """Residual generators and critics, for images of any size, aspect ratio and channel count.
 
-The blocks of Gulrajani et al. (2017), Improved training of Wasserstein GANs, appendix, in the arrangement of Miyato et
-al. (2018), Spectral normalization for generative adversarial networks, appendix B. Called as the modules of
-`jaxgen.gan.models` are.
+They are called as the modules of `jaxgen.gan.models` are.
+
+Source:
+    Gulrajani et al. 2017, "Improved training of Wasserstein GANs", appendix, for the blocks;
+    Miyato et al. 2018, "Spectral normalization for generative adversarial networks", appendix B,
+    for their arrangement.
 """
 
 import math
@@ -13,11 +16,11 @@ import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxgen.arrays import at_least_float32
 from jaxgen.gan.layers import (
     Norm,
     ProjectionHead,
     apply_layer,
-    at_least_float32,
     check_label,
     image_shape,
     latent_with_label,
@@ -70,7 +73,7 @@ class _UpBlock(_Block):
 
 
 class _DownBlock(_Block):
-    """Halves a map (rounding up) by average pooling; the first block starts with its convolution."""
+    """Halves a map, rounding up, by average pooling; the first block starts with a convolution."""
 
     is_first: bool = False
 
@@ -94,10 +97,10 @@ class _PlainBlock(_Block):
 
 
 class ResNetGenerator(nn.Module):
-    """Residual blocks, each doubling the map by nearest upsampling, `[B, D] -> [B, H, W, C]` in [-1, 1].
+    """Residual blocks, each doubling the map by nearest upsampling, `[B, D] -> [B, H, W, C]`.
 
-    For 32x32 images these are the three blocks of Miyato et al. 2018, table 4; other sizes have as many as `map_sizes`
-    has halvings, and maps are cropped where a size is odd.
+    For 32x32 images these are the three blocks of Miyato et al. 2018, table 4; other sizes have as
+    many as `map_sizes` has halvings, and maps are cropped where a size is odd.
 
     Attributes:
         shape: `(H, W, C)`, of any size.
@@ -146,9 +149,9 @@ class ResNetGenerator(nn.Module):
 class ResNetCritic(nn.Module):
     """Residual blocks with average pooling, then a sum over the last map, `[B, H, W, C] -> [B]`.
 
-    For 32x32 images these are the blocks of Miyato et al. 2018, table 4: two that halve and two that do not. Other
-    sizes have one halving less than `map_sizes`. The features of the projection are the ReLU of the
-    last map summed over its pixels.
+    For 32x32 images these are the blocks of Miyato et al. 2018, table 4: two that halve and two
+    that do not. Other sizes have one halving less than `map_sizes`. The features of the projection
+    are the ReLU of the last map summed over its pixels.
 
     Attributes:
         width: channels of every map.
