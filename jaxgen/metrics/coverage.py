@@ -1,13 +1,15 @@
 """Fidelity and diversity apart, from balls around points that reach to their k-th neighbours."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxgen.metrics.memorization import nearest_other_points
-from jaxgen.metrics.points import Points, as_pair
+from jaxgen.metrics.points import as_pair, row_blocks, squared_distances
+
+MIN_POINTS = 2
+"""Of each set: a ball ends at another point."""
 
 
 class PrecisionRecallDensityCoverage(NamedTuple):
@@ -33,23 +35,13 @@ class PrecisionRecallDensityCoverage(NamedTuple):
     num_neighbors: int
 
 
-def _distance_blocks(fake: Points, real: Points) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks of rows of the distances `[N_fake, N_real]`, within scikit-learn's working memory."""
-    from sklearn import metrics
-
-    start = 0
-    for block in metrics.pairwise_distances_chunked(fake, real):
-        yield slice(start, start + len(block)), block
-        start += len(block)
-
-
 def precision_recall_density_coverage(
     real: ArrayLike, fake: ArrayLike, *, num_neighbors: int = 5
 ) -> PrecisionRecallDensityCoverage:
     """Compute precision, recall, density and coverage of fakes among reals.
 
     The ball of a point is closed and ends at its num_neighbors-th nearest other point of its own
-    set. For two samples of one law the values are not 1: precision and recall fall with the
+    set. For two samples of one distribution the values are not 1: precision and recall fall with the
     dimension, the density has expectation 1, and the coverage has expectation
     `1 - prod_{i=1..k} (N - i) / (N + M - i)`, about `1 - 2^-k` for equal sizes. Print the row of
     real against real beside a score.
@@ -57,30 +49,34 @@ def precision_recall_density_coverage(
     Args:
         real: features, `[N, D]`.
         fake: features, `[M, D]`.
-        num_neighbors: k, 1 to below N and M.
+        num_neighbors: k, 1 to below N and M, which are at least 2.
 
     Returns:
         The four values with the sample sizes.
 
     Raises:
-        ValueError: if num_neighbors is out of range, or a value is not finite.
+        ValueError: if a set has fewer than 2 points, num_neighbors is out of range, or a value is
+            not finite.
 
     Source:
-        Naeem, Oh, Uh, Choi and Yoo (2020), Reliable fidelity and diversity metrics for generative
-        models; Kynkaanniemi, Karras, Laine, Lehtinen and Aila (2019), Improved precision and recall
-        metric for assessing generative models.
+        Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric for Assessing Generative
+        Models", section 2; Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative
+        Models", section 3.
     """
-    reals, fakes = as_pair("real", real, "fake", fake)
-    if not 1 <= num_neighbors < min(len(reals), len(fakes)):
-        limit = min(len(reals), len(fakes)) - 1
-        raise ValueError(f"num_neighbors: {num_neighbors}, expected 1 to {limit}")
+    reals, fakes = as_pair("real", real, "fake", fake, at_least=MIN_POINTS)
+    fewest = min(len(reals), len(fakes))
+    if not 1 <= num_neighbors < fewest:
+        raise ValueError(
+            f"num_neighbors: {num_neighbors}, expected 1 to {fewest - 1} with {fewest} points"
+        )
     real_radius = nearest_other_points(reals, num_neighbors=num_neighbors).distances[:, -1]
     fake_radius = nearest_other_points(fakes, num_neighbors=num_neighbors).distances[:, -1]
     balls_around = np.empty(len(fakes))
     recalled, covered = np.zeros(len(reals), bool), np.zeros(len(reals), bool)
     # Distances come from squared norms: about the mean of the reals these cancel least.
     origin = reals.mean(axis=0)
-    for rows, distances in _distance_blocks(fakes - origin, reals - origin):
+    for rows, block in row_blocks(fakes, len(reals)):
+        distances = np.sqrt(squared_distances(block - origin, reals - origin))
         in_real_ball = distances <= real_radius
         balls_around[rows] = in_real_ball.sum(axis=1)
         covered |= in_real_ball.any(axis=0)

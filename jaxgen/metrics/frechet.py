@@ -1,6 +1,6 @@
 """The Frechet distance between Gaussians fitted to two sets of features.
 
-Its value depends on the features and on both sample sizes. Two samples of one law are `O(1 / N)`
+Its value depends on the features and on both sample sizes. Two samples of one distribution are `O(1 / N)`
 apart, and more so in more dimensions: compare scores at equal sizes and features only, and print
 the distance between training and test data, the floor, beside each.
 """
@@ -11,7 +11,10 @@ import chex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxgen.metrics.points import as_pair, as_points
+from jaxgen.metrics.points import as_pair, as_points, counted
+
+MIN_POINTS = 2
+"""Of each set: one point has no covariance."""
 
 
 class FrechetDistance(NamedTuple):
@@ -51,7 +54,7 @@ class Moments(NamedTuple):
     def covariance(self) -> np.ndarray:
         """The unbiased covariance, `scatter / (N - 1)`, `[D, D]`; it needs two points."""
         if self.num < 2:
-            raise ValueError(f"covariance: {self.num} points, expected at least 2")
+            raise ValueError(f"covariance: {counted(self.num)}, expected at least 2")
         return self.scatter / (self.num - 1)
 
 
@@ -69,9 +72,7 @@ def moments(features: ArrayLike) -> Moments:
     Raises:
         ValueError: if there is no row, or a value is not finite.
     """
-    x = as_points("features", features)
-    if len(x) == 0:
-        raise ValueError("features: 0 points, expected at least 1")
+    x = as_points("features", features, at_least=1)
     mean = x.mean(axis=0)
     centred = x - mean
     return Moments(len(x), mean, centred.T @ centred)
@@ -91,7 +92,8 @@ def merge_moments(first: Moments, second: Moments) -> Moments:
         The moments of all of them.
 
     Source:
-        Chan, Golub and LeVeque (1983), Algorithms for computing the sample variance.
+        Chan et al. 1983, "Algorithms for Computing the Sample Variance: Analysis and
+        Recommendations" (the update by pairs).
     """
     chex.assert_equal_shape([first.mean, second.mean])
     num = first.num + second.num
@@ -115,15 +117,21 @@ def _square_root(name: str, covariance: np.ndarray) -> np.ndarray:
     return (vectors * np.sqrt(values)) @ vectors.T
 
 
-def _bures(covariance: np.ndarray, other: np.ndarray) -> float:
-    """The squared Bures distance of two covariances.
+def _covariance_factor(centred: np.ndarray) -> np.ndarray:
+    """A matrix `A [min(N, D), D]` with `A^T A` the covariance of centred points `[N, D]`."""
+    num, dim = centred.shape
+    factor = centred if num <= dim else np.linalg.qr(centred, mode="r")
+    return factor / np.sqrt(num - 1)
 
-    The singular values of `S2^(1/2) S1^(1/2)` are the roots of the eigenvalues of
-    `S1^(1/2) S2 S1^(1/2)`; taking them directly keeps all digits where squares would halve them.
+
+def _bures(factor: np.ndarray, other: np.ndarray) -> float:
+    """The squared Bures distance of the covariances `A^T A` and `B^T B`.
+
+    The singular values of `A B^T` are the roots of the eigenvalues of the product of the
+    covariances: no `[D, D]` matrix is needed, and no digit is lost by squares.
     """
-    root, other_root = _square_root("covariance", covariance), _square_root("other", other)
-    overlap = np.linalg.svd(other_root @ root, compute_uv=False).sum()
-    return max(float(np.sum(root**2) + np.sum(other_root**2) - 2 * overlap), 0.0)
+    overlap = np.linalg.svd(factor @ other.T, compute_uv=False).sum()
+    return max(float(np.sum(factor**2) + np.sum(other**2) - 2 * overlap), 0.0)
 
 
 def frechet_distance_of_gaussians(
@@ -147,9 +155,9 @@ def frechet_distance_of_gaussians(
         ValueError: if a matrix is not a covariance.
 
     Source:
-        Dowson and Landau (1982), The Frechet distance between multivariate normal distributions;
-        Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter (2017), GANs trained by a two
-        time-scale update rule converge to a local Nash equilibrium (as a score of samples).
+        Dowson & Landau 1982, "The Fréchet Distance between Multivariate Normal Distributions";
+        Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a
+        Local Nash Equilibrium", equation 6 (as a score of samples).
     """
     m1, s1, m2, s2 = (
         np.asarray(value, np.float64) for value in (mean, covariance, other_mean, other_covariance)
@@ -157,13 +165,15 @@ def frechet_distance_of_gaussians(
     chex.assert_rank([m1, m2], 1)
     chex.assert_shape([s1, s2], (len(m1), len(m1)))
     chex.assert_equal_shape([m1, m2])
-    return float(np.sum((m1 - m2) ** 2)) + _bures(s1, s2)
+    root, other_root = _square_root("covariance", s1), _square_root("other_covariance", s2)
+    return float(np.sum((m1 - m2) ** 2)) + _bures(root, other_root)
 
 
 def frechet_distance(features: ArrayLike, other: ArrayLike) -> FrechetDistance:
     """Compute the squared Frechet distance of the Gaussians fitted to two sets of features.
 
-    Covariances are unbiased (divided by `N - 1`). The distance is symmetric in its arguments.
+    Covariances are unbiased (divided by `N - 1`). The distance is symmetric in its arguments. Where
+    points are fewer than features their inner products do: the time is that of the smaller number.
 
     Args:
         features: `[N, D]`, N at least 2.
@@ -176,13 +186,13 @@ def frechet_distance(features: ArrayLike, other: ArrayLike) -> FrechetDistance:
         ValueError: if a set has fewer than 2 points or a value that is not finite.
 
     Source:
-        Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter (2017), GANs trained by a two
-        time-scale update rule converge to a local Nash equilibrium.
+        Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
+        Equilibrium", equation 6.
     """
-    x, y = as_pair("features", features, "other", other, at_least=2)
-    first, second = moments(x), moments(y)
-    mean_term = float(np.sum((first.mean - second.mean) ** 2))
-    covariance_term = _bures(first.covariance, second.covariance)
+    x, y = as_pair("features", features, "other", other, at_least=MIN_POINTS)
+    mean, other_mean = x.mean(axis=0), y.mean(axis=0)
+    mean_term = float(np.sum((mean - other_mean) ** 2))
+    covariance_term = _bures(_covariance_factor(x - mean), _covariance_factor(y - other_mean))
     return FrechetDistance(
         mean_term + covariance_term, mean_term, covariance_term, len(x), len(y), x.shape[1]
     )

@@ -1,6 +1,6 @@
 """The kernel distance (squared maximum mean discrepancy) between two sets of features.
 
-Unlike the Frechet distance it is unbiased at every sample size: for equal laws its expectation is 0
+Unlike the Frechet distance it is unbiased at every sample size: for equal distributions its expectation is 0
 and it is negative about as often as not.
 """
 
@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxgen.metrics.points import Points, as_pair
+
+MIN_POINTS = 3
+"""Of each set: two points make one pair, which leaves no standard error."""
 
 _ROWS = 1024
 """Rows of a kernel matrix that are in memory at a time."""
@@ -88,7 +91,7 @@ def kernel_distance(features: ArrayLike, other: ArrayLike) -> KernelDistance:
     `mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{ij} k(x_i, y_j)`, the full
     U-statistic over all pairs, so the result does not depend on a draw of subsets. Its standard
     error is that of the Hoeffding decomposition of first and second order, which holds for
-    different laws and for equal ones (where the first order vanishes, the error falls as `1 / N`
+    different distributions and for equal ones (where the first order vanishes, the error falls as `1 / N`
     and the value follows a mixture of chi-squares rather than a normal).
 
     Time is `O((N + M)^2 D)`, memory `O(N + M)` rows of 1024.
@@ -104,12 +107,11 @@ def kernel_distance(features: ArrayLike, other: ArrayLike) -> KernelDistance:
         ValueError: if a set has fewer than 3 points or a value that is not finite.
 
     Source:
-        Binkowski, Sutherland, Arbel and Gretton (2018), Demystifying MMD GANs (the cubic kernel);
-        Gretton, Borgwardt, Rasch, Schoelkopf and Smola (2012), A kernel two-sample test (the
-        unbiased estimate); Hoeffding (1948), A class of statistics with asymptotically normal
-        distribution (its variance).
+        Bińkowski et al. 2018, "Demystifying MMD GANs" (the cubic kernel); Gretton et al.
+        2012, "A Kernel Two-Sample Test", equation 3 (the unbiased estimate); Hoeffding 1948, "A
+        Class of Statistics with Asymptotically Normal Distribution", section 5 (its variance).
     """
-    x, y = as_pair("features", features, "other", other, at_least=3)
+    x, y = as_pair("features", features, "other", other, at_least=MIN_POINTS)
     n, m = len(x), len(y)
     xx, yy, xy = _within(x), _within(y), _between(x, y)
     value = xx.row_means.mean() + yy.row_means.mean() - 2 * xy.row_means.mean()

@@ -1,16 +1,17 @@
 """Nearest neighbours of samples among the training data: does the model copy?
 
-A distance alone says nothing. The yardstick is how far held-out test data lie from the training
-data: samples of the right law are neither nearer nor further.
+A distance alone says nothing. It is compared with how far held-out test data lie from the training
+data: samples of the right distribution are neither nearer nor further.
 """
 
 import math
 from typing import NamedTuple
 
+import chex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxgen.metrics.points import Points, as_pair, as_points
+from jaxgen.metrics.points import Points, check_points, row_blocks, squared_distances
 
 
 class Neighbors(NamedTuple):
@@ -30,7 +31,7 @@ class DataCopying(NamedTuple):
 
     Attributes:
         share_nearer: probability that a sample is nearer to the training data than a test point:
-            0.5 for samples of the law of the data, 1 for copies, 0 for samples off the data.
+            0.5 for samples of the distribution of the data, 1 for copies, 0 for samples off the data.
         z: the same in standard errors from 0.5 (Mann and Whitney's statistic).
         num_nearer_than_all_test: samples that are nearer than every test point, the suspects. By
             chance there are `num / (num_test + 1)`.
@@ -51,18 +52,48 @@ class DataCopying(NamedTuple):
     num_test: int
 
 
-def _with_exact_distances(x: Points, others: Points, indices: np.ndarray) -> Neighbors:
-    """Measure what scikit-learn found: its `|x|^2 - 2 x . y + |y|^2` gives copies 1e-7, not 0."""
-    columns = [np.linalg.norm(x - others[column], axis=1) for column in indices.T]
+_SEARCHED_ROWS = 1024
+"""Points whose neighbours are searched at a time."""
+
+
+def _search(x: np.ndarray, y: np.ndarray, num_neighbors: int, *, skip_own: bool) -> Neighbors:
+    """Nearest rows of `y`, all pairs in blocks; with skip_own row i of `x` is row i of `y`."""
+    distances = np.empty((len(x), num_neighbors))
+    indices = np.empty((len(x), num_neighbors), np.int64)
+    # Distances come from squared norms: about the mean these cancel least.
+    origin = y.mean(axis=0, dtype=np.float64)
+    for start in range(0, len(x), _SEARCHED_ROWS):
+        rows = slice(start, min(start + _SEARCHED_ROWS, len(x)))
+        points = x[rows].astype(np.float64)
+        squares = np.empty((len(points), 0))
+        found = np.empty((len(points), 0), np.int64)
+        for columns, others in row_blocks(y, len(points)):
+            more = squared_distances(points - origin, others - origin)
+            which = np.broadcast_to(np.arange(columns.start, columns.stop), more.shape)
+            if skip_own:
+                more[which == np.arange(rows.start, rows.stop)[:, None]] = np.inf
+            squares = np.concatenate([squares, more], axis=1)
+            found = np.concatenate([found, which], axis=1)
+            if squares.shape[1] > num_neighbors:
+                best = np.argpartition(squares, num_neighbors - 1, axis=1)[:, :num_neighbors]
+                squares = np.take_along_axis(squares, best, axis=1)
+                found = np.take_along_axis(found, best, axis=1)
+        distances[rows], indices[rows] = _measured(points, y, found)
+    return Neighbors(distances, indices)
+
+
+def _measured(points: Points, y: np.ndarray, found: np.ndarray) -> Neighbors:
+    """Measure and sort what was found: the distances of squared norms give copies 1e-7, not 0."""
+    columns = [np.linalg.norm(points - y[column], axis=1) for column in found.T]
     distances = np.stack(columns, axis=1)
     order = np.argsort(distances, axis=1, kind="stable")
     return Neighbors(
-        np.take_along_axis(distances, order, axis=1), np.take_along_axis(indices, order, axis=1)
+        np.take_along_axis(distances, order, axis=1), np.take_along_axis(found, order, axis=1)
     )
 
 
 def nearest_neighbors(samples: ArrayLike, train: ArrayLike, *, num_neighbors: int = 1) -> Neighbors:
-    """Find the nearest training points of each sample, in chunks of bounded memory.
+    """Find the nearest training points of each sample, among all pairs, in bounded memory.
 
     Args:
         samples: points, `[N, D]`.
@@ -75,13 +106,12 @@ def nearest_neighbors(samples: ArrayLike, train: ArrayLike, *, num_neighbors: in
     Raises:
         ValueError: if num_neighbors is out of range, or a set is empty or not finite.
     """
-    from sklearn import neighbors
-
-    x, y = as_pair("samples", samples, "train", train)
+    x = check_points("samples", samples, at_least=1)
+    y = check_points("train", train, at_least=1)
+    chex.assert_equal(x.shape[1], y.shape[1])
     if not 1 <= num_neighbors <= len(y):
         raise ValueError(f"num_neighbors: {num_neighbors}, expected 1 to {len(y)}")
-    search = neighbors.NearestNeighbors(n_neighbors=num_neighbors).fit(y)
-    return _with_exact_distances(x, y, search.kneighbors(x, return_distance=False))
+    return _search(x, y, num_neighbors, skip_own=False)
 
 
 def nearest_other_points(x: ArrayLike, *, num_neighbors: int = 1) -> Neighbors:
@@ -90,22 +120,20 @@ def nearest_other_points(x: ArrayLike, *, num_neighbors: int = 1) -> Neighbors:
     A second copy of a point is another point, at distance 0.
 
     Args:
-        x: points, `[N, D]`.
+        x: points, `[N, D]`, N at least 2.
         num_neighbors: neighbours of each point, 1 to N - 1.
 
     Returns:
         Distances and rows of `x`, `[N, num_neighbors]`, the nearest first.
 
     Raises:
-        ValueError: if num_neighbors is out of range, or a value is not finite.
+        ValueError: if there are fewer than 2 points, num_neighbors is out of range, or a value is
+            not finite.
     """
-    from sklearn import neighbors
-
-    points = as_points("x", x)
+    points = check_points("x", x, at_least=2)
     if not 1 <= num_neighbors < len(points):
         raise ValueError(f"num_neighbors: {num_neighbors}, expected 1 to {len(points) - 1}")
-    search = neighbors.NearestNeighbors(n_neighbors=num_neighbors).fit(points)
-    return _with_exact_distances(points, points, search.kneighbors(return_distance=False))
+    return _search(points, points, num_neighbors, skip_own=True)
 
 
 def data_copying(samples: ArrayLike, train: ArrayLike, test: ArrayLike) -> DataCopying:
@@ -114,7 +142,7 @@ def data_copying(samples: ArrayLike, train: ArrayLike, test: ArrayLike) -> DataC
     Args:
         samples: points, `[N, D]`.
         train: points that the model was trained on, `[M, D]`.
-        test: points of the same law that it never saw, `[T, D]`.
+        test: points of the same distribution that it never saw, `[T, D]`.
 
     Returns:
         Shares and medians with the sample sizes; `nearest_neighbors` has the pairs themselves.
@@ -123,8 +151,8 @@ def data_copying(samples: ArrayLike, train: ArrayLike, test: ArrayLike) -> DataC
         ValueError: if a set is empty or not finite.
 
     Source:
-        Meehan, Chaudhuri and Dasgupta (2020), A non-parametric test to detect data-copying in
-        generative models (their test over the whole space).
+        Meehan et al. 2020, "A Non-Parametric Test to Detect Data-Copying in Generative Models",
+        section 3 (their test over the whole space).
     """
     distances = nearest_neighbors(samples, train).distances[:, 0]
     reference = np.sort(nearest_neighbors(test, train).distances[:, 0])

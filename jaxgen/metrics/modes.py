@@ -1,6 +1,6 @@
-"""How many modes of a known law a sampler finds, and how evenly, beside what a perfect one scores.
+"""How many modes of a known distribution a sampler finds, and how evenly, beside what a perfect one scores.
 
-A finite sample of the law itself has a divergence above 0 and a share of good samples below 1. A
+A finite sample of the distribution itself has a divergence above 0 and a share of good samples below 1. A
 score better than these floors and ceilings is a fault of the sampler or of the measurement.
 """
 
@@ -11,6 +11,7 @@ import chex
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxgen.metrics.memorization import nearest_neighbors
 from jaxgen.metrics.points import as_pair
 
 GOOD_RADIUS = 3.0
@@ -44,10 +45,10 @@ class StackedModeCounts(NamedTuple):
 
     Attributes:
         num_found: combinations that occur at least once.
-        kl: divergence of their histogram from the law, in nats; infinite if one occurs that has no
+        kl: divergence of their histogram from the distribution, in nats; infinite if one occurs that has no
             mass.
-        perfect_kl: expected kl of as many draws from the law itself.
-        num_modes: number of combinations with mass under the law.
+        perfect_kl: expected kl of as many draws from the distribution itself.
+        num_modes: number of combinations with mass under the distribution.
         num: number of images.
     """
 
@@ -58,28 +59,28 @@ class StackedModeCounts(NamedTuple):
     num: int
 
 
-def _kl(counts: np.ndarray, law: np.ndarray) -> float:
-    """The divergence of a histogram from a law, in nats; NaN if the histogram is empty."""
+def _kl(counts: np.ndarray, distribution: np.ndarray) -> float:
+    """The divergence of a histogram from a distribution, in nats; NaN if the histogram is empty."""
     if counts.sum() == 0:
         return math.nan
     seen = counts > 0
-    if np.any(law[seen] == 0):
+    if np.any(distribution[seen] == 0):
         return math.inf
     share = counts[seen] / counts.sum()
-    return max(float(np.sum(share * np.log(share / law[seen]))), 0.0)
+    return max(float(np.sum(share * np.log(share / distribution[seen]))), 0.0)
 
 
-def _as_law(name: str, law: ArrayLike) -> np.ndarray:
-    """Check the masses of a law."""
-    masses = np.asarray(law, np.float64)
+def _as_masses(name: str, distribution: ArrayLike) -> np.ndarray:
+    """Check the masses of a distribution."""
+    masses = np.asarray(distribution, np.float64)
     chex.assert_rank(masses, 1)
     if not np.all(masses >= 0) or not math.isclose(masses.sum(), 1.0, rel_tol=1e-6):
         raise ValueError(f"{name}: sum {masses.sum():.6g}, expected masses from 0 that sum to 1")
     return masses / masses.sum()
 
 
-def expected_kl(num: int, sampled: ArrayLike, law: ArrayLike) -> float:
-    """Compute the expected divergence of a histogram of independent draws from a law.
+def expected_kl(num: int, sampled: ArrayLike, distribution: ArrayLike) -> float:
+    """Compute the expected divergence of a histogram of independent draws from a distribution.
 
     `E sum_k (c_k / n) log(c_k / (n q_k))` with `c_k ~ Binomial(n, p_k)`, summed exactly (up to
     1e-12). For `p = q` it is near `(K - 1) / (2 n)` where every `n q_k` is large.
@@ -87,7 +88,7 @@ def expected_kl(num: int, sampled: ArrayLike, law: ArrayLike) -> float:
     Args:
         num: number of draws n, at least 1.
         sampled: masses p that are drawn from, `[K]`.
-        law: masses q that the histogram is compared with, `[K]`.
+        distribution: masses q that the histogram is compared with, `[K]`.
 
     Returns:
         The expectation in nats; infinite if q lacks a mass that p has.
@@ -99,7 +100,7 @@ def expected_kl(num: int, sampled: ArrayLike, law: ArrayLike) -> float:
 
     if num < 1:
         raise ValueError(f"num: {num}, expected at least 1")
-    p, q = _as_law("sampled", sampled), _as_law("law", law)
+    p, q = _as_masses("sampled", sampled), _as_masses("distribution", distribution)
     chex.assert_equal_shape([p, q])
     if np.any((p > 0) & (q == 0)):
         return math.inf
@@ -121,7 +122,7 @@ def count_modes(points: ArrayLike, centres: ArrayLike, std: float) -> ModeCounts
 
     A point belongs to its nearest centre and is good within 3 standard deviations of it. A mode is
     found by at least one good point. A perfect sampler has the share of good points of a chi-square
-    law, `1 - exp(-4.5) = 98.89 %` in the plane: a sampler above it draws modes that are too tight.
+    distribution, `1 - exp(-4.5) = 98.89 %` in the plane: a sampler above it draws modes that are too tight.
 
     Args:
         points: `[N, D]`.
@@ -136,18 +137,19 @@ def count_modes(points: ArrayLike, centres: ArrayLike, std: float) -> ModeCounts
         ValueError: if std is not above 0, or a set is empty or not finite.
 
     Source:
-        Srivastava, Valkov, Russell, Gutmann and Sutton (2017), VEEGAN (modes and good samples
-        within 3 standard deviations);
-        Lin, Khetan, Fanti and Oh (2018), PacGAN (the divergence of the modes).
+        Srivastava et al. 2017, "VEEGAN: Reducing Mode Collapse in GANs using Implicit Variational
+        Learning" (modes and good samples within 3 standard deviations); Lin et al.
+        2018, "PacGAN: The Power of Two Samples in Generative Adversarial Networks" (the
+        divergence of the modes).
     """
     from scipy import stats
-    from sklearn import metrics
 
     if not std > 0.0:
         raise ValueError(f"std: {std}, expected above 0")
     x, modes = as_pair("points", points, "centres", centres)
-    nearest = metrics.pairwise_distances_argmin(x, modes)
-    good = np.linalg.norm(x - modes[nearest], axis=1) <= GOOD_RADIUS * std
+    found = nearest_neighbors(x, modes)
+    nearest = found.indices[:, 0]
+    good = found.distances[:, 0] <= GOOD_RADIUS * std
     counts = np.bincount(nearest[good], minlength=len(modes))
     uniform = np.full(len(modes), 1.0 / len(modes))
     mass = float(stats.chi2.cdf(GOOD_RADIUS**2, x.shape[1]))
@@ -163,7 +165,7 @@ def count_modes(points: ArrayLike, centres: ArrayLike, std: float) -> ModeCounts
 
 
 def count_stacked_modes(
-    digits: ArrayLike, *, num_classes: int = 10, law: ArrayLike | None = None
+    digits: ArrayLike, *, num_classes: int = 10, distribution: ArrayLike | None = None
 ) -> StackedModeCounts:
     """Count the combinations of digits that stacked images show, one digit a channel.
 
@@ -174,19 +176,19 @@ def count_stacked_modes(
         digits: predictions for each channel, integer `[N, 3]`, 0 to `num_classes - 1`; any other
             number of channels works as well.
         num_classes: number of digits, at least 2.
-        law: mass of each combination, `[num_classes^3]`; uniform by default.
+        distribution: mass of each combination, `[num_classes^3]`; uniform by default.
 
     Returns:
-        Modes found and the divergence from the law beside those of a perfect sampler.
+        Modes found and the divergence from the distribution beside those of a perfect sampler.
 
     Raises:
         ValueError: if num_classes is below 2, there is no image, a digit is out of range, or the
-            law is none.
+            distribution is none.
 
     Source:
-        Metz, Poole, Pfau and Sohl-Dickstein (2017), Unrolled generative adversarial networks
-        (modes and divergence of Stacked MNIST);
-        Lin, Khetan, Fanti and Oh (2018), PacGAN (26 000 samples).
+        Metz et al. 2017, "Unrolled Generative Adversarial Networks", section 3.3.1 (modes and
+        divergence of Stacked MNIST); Lin et al. 2018, "PacGAN: The Power of Two Samples in
+        Generative Adversarial Networks" (26 000 samples).
     """
     values = np.asarray(digits)
     chex.assert_rank(values, 2)
@@ -200,7 +202,11 @@ def count_stacked_modes(
             f"digits: {values.min()} to {values.max()}, expected 0 to {num_classes - 1}"
         )
     num_modes = num_classes ** values.shape[1]
-    masses = np.full(num_modes, 1.0 / num_modes) if law is None else _as_law("law", law)
+    masses = (
+        np.full(num_modes, 1.0 / num_modes)
+        if distribution is None
+        else _as_masses("distribution", distribution)
+    )
     chex.assert_shape(masses, (num_modes,))
     index = np.ravel_multi_index(tuple(values.T), (num_classes,) * values.shape[1])
     counts = np.bincount(index, minlength=num_modes)

@@ -1,4 +1,6 @@
-"""What every metric does at its door: two sets of points as finite float64 arrays."""
+"""What every metric does with its arguments: sets of points as finite float64 arrays, in blocks."""
+
+from collections.abc import Iterator
 
 import chex
 import numpy as np
@@ -7,26 +9,63 @@ from numpy.typing import ArrayLike
 Points = np.ndarray
 """Features or points, float64 `[N, D]`."""
 
+_BLOCK_VALUES = 2**22
 
-def as_points(name: str, x: ArrayLike) -> Points:
+
+def counted(num: int, noun: str = "point") -> str:
+    """Write a number with its noun.
+
+    Args:
+        num: the number.
+        noun: what there is so many of, in the singular.
+
+    Returns:
+        Such as `1 point` or `1,200 points`.
+    """
+    return f"{num:,} {noun}{'' if num == 1 else 's'}"
+
+
+def check_points(name: str, x: ArrayLike, *, at_least: int = 0) -> np.ndarray:
+    """Check one set of points, which stays in its own type (uint8 pixels take little memory).
+
+    Args:
+        name: what an error calls it.
+        x: points, `[N, D]`, anything that `np.asarray` takes.
+        at_least: the smallest number of points with which the metric is defined.
+
+    Returns:
+        The points, `[N, D]`.
+
+    Raises:
+        ValueError: if there are too few points, or a value is not finite, since one such value
+            would silently decide the score.
+    """
+    points = np.asarray(x)
+    chex.assert_rank(points, 2)
+    if len(points) < at_least:
+        raise ValueError(f"{name}: {counted(len(points))}, expected at least {at_least}")
+    if not np.issubdtype(points.dtype, np.integer):
+        bad = int(np.count_nonzero(~np.isfinite(points).all(axis=1)))
+        if bad:
+            raise ValueError(f"{name}: {bad} of {len(points)} rows are not finite, expected none")
+    return points
+
+
+def as_points(name: str, x: ArrayLike, *, at_least: int = 0) -> Points:
     """Convert one set of points to float64.
 
     Args:
         name: what an error calls it.
         x: points, `[N, D]`, anything that `np.asarray` takes.
+        at_least: the smallest number of points with which the metric is defined.
 
     Returns:
         The points, float64 `[N, D]`.
 
     Raises:
-        ValueError: if a value is not finite, since one such value would silently decide the score.
+        ValueError: if there are too few points or a value is not finite.
     """
-    points = np.asarray(x, dtype=np.float64)
-    chex.assert_rank(points, 2)
-    bad = int(np.count_nonzero(~np.isfinite(points).all(axis=1)))
-    if bad:
-        raise ValueError(f"{name}: {bad} of {len(points)} rows are not finite, expected none")
-    return points
+    return check_points(name, x, at_least=at_least).astype(np.float64)
 
 
 def as_pair(
@@ -47,9 +86,37 @@ def as_pair(
     Raises:
         ValueError: if either has too few points or a value that is not finite.
     """
-    points, others = as_points(name, x), as_points(other_name, other)
+    points = as_points(name, x, at_least=at_least)
+    others = as_points(other_name, other, at_least=at_least)
     chex.assert_equal(points.shape[1], others.shape[1])
-    for called, values in ((name, points), (other_name, others)):
-        if len(values) < at_least:
-            raise ValueError(f"{called}: {len(values)} points, expected at least {at_least}")
     return points, others
+
+
+def row_blocks(x: np.ndarray, num_columns: int) -> Iterator[tuple[slice, Points]]:
+    """Cut points into float64 blocks that take 32 MiB beside a matrix of as many rows.
+
+    Args:
+        x: points of any type, `[N, D]`.
+        num_columns: columns of that matrix.
+
+    Yields:
+        Rows of `x` and their values, float64 `[n, D]`.
+    """
+    size = max(_BLOCK_VALUES // max(x.shape[1], num_columns, 1), 1)
+    for start in range(0, len(x), size):
+        block = x[start : start + size].astype(np.float64)
+        yield slice(start, start + len(block)), block
+
+
+def squared_distances(x: Points, y: Points) -> np.ndarray:
+    """Compute `|x|^2 - 2 x . y + |y|^2`; about a common mean these cancel least.
+
+    Args:
+        x: points, `[N, D]`.
+        y: points, `[M, D]`.
+
+    Returns:
+        Squared Euclidean distances, at least 0, `[N, M]`.
+    """
+    norms, other_norms = np.sum(x**2, axis=1), np.sum(y**2, axis=1)
+    return np.maximum(norms[:, None] - 2 * (x @ y.T) + other_norms, 0.0)

@@ -2,10 +2,14 @@
 
 from typing import NamedTuple
 
+import chex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxgen.metrics.points import as_pair
+from jaxgen.metrics.points import check_points, row_blocks
+
+MIN_POINTS = 1
+"""Of each set."""
 
 _DIRECTIONS = 32
 """Directions that are projected at a time."""
@@ -39,6 +43,12 @@ def _transport_plan(num: int, other_num: int) -> tuple[np.ndarray, np.ndarray, n
     return breaks[:-1] // other_num, breaks[:-1] // num, np.diff(breaks) / (num * other_num)
 
 
+def _sorted_along(directions: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Sorted projections of points `[N, D]` on directions `[K, D]`, `[K, N]`."""
+    blocks = [directions @ block.T for _, block in row_blocks(x, len(directions))]
+    return np.sort(np.concatenate(blocks, axis=1), axis=1)
+
+
 def sliced_wasserstein(
     seed: int, x: ArrayLike, y: ArrayLike, *, num_projections: int
 ) -> SlicedWasserstein:
@@ -47,7 +57,7 @@ def sliced_wasserstein(
     `SW_2^2 = E_u W_2^2(u . x, u . y)` over directions `u` uniform on the unit sphere, each
     one-dimensional transport solved exactly by sorting. One seed gives one set of directions:
     keep it between evaluations, or the change of directions will read as progress. Two samples of
-    one law are not at distance 0.
+    one distribution are not at distance 0.
 
     Args:
         seed: of the directions, at least 0.
@@ -62,22 +72,23 @@ def sliced_wasserstein(
         ValueError: if num_projections is below 2, or a set is empty or not finite.
 
     Source:
-        Bonneel, Rabin, Peyre and Pfister (2015), Sliced and Radon Wasserstein barycenters of
-        measures.
+        Bonneel et al. 2015, "Sliced and Radon Wasserstein Barycenters of Measures".
     """
     if num_projections < 2:
         raise ValueError(f"num_projections: {num_projections}, expected at least 2")
-    points, others = as_pair("x", x, "y", y)
-    directions = np.random.default_rng(seed).normal(size=(num_projections, points.shape[1]))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    points = check_points("x", x, at_least=MIN_POINTS)
+    others = check_points("y", y, at_least=MIN_POINTS)
+    chex.assert_equal(points.shape[1], others.shape[1])
+    rng = np.random.default_rng(seed)
     rank, other_rank, mass = _transport_plan(len(points), len(others))
     squares = np.empty(num_projections)
     for start in range(0, num_projections, _DIRECTIONS):
-        chunk = directions[start : start + _DIRECTIONS]
-        projected = np.sort(chunk @ points.T, axis=1)
-        other_projected = np.sort(chunk @ others.T, axis=1)
+        num = min(_DIRECTIONS, num_projections - start)
+        directions = rng.normal(size=(num, points.shape[1]))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        projected, other_projected = (_sorted_along(directions, z) for z in (points, others))
         moved = (projected[:, rank] - other_projected[:, other_rank]) ** 2
-        squares[start : start + len(chunk)] = moved @ mass
+        squares[start : start + num] = moved @ mass
     value = float(np.sqrt(squares.mean()))
     error = float(squares.std(ddof=1)) / np.sqrt(num_projections)
     # The delta method: d sqrt(s) = ds / (2 sqrt(s)); equal sets have no error.
