@@ -1,1 +1,1 @@
-"""Experiment scripts: one a method, and `sample` and `evaluate` for any run."""
+"""Experiment scripts: one folder a method on one course; `sample`, `evaluate`, `compare` for any run."""

@@ -1,64 +1,116 @@
 """Finds a trained run again from its directory alone."""
 
+import dataclasses
+import os
 import pathlib
-from collections.abc import Callable
+import sys
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
-from experiments.gan.build import build_for_sampling as build_gan
-from experiments.gan.settings import Settings as GANSettings
-from experiments.settings import DataInfo, DataSettings, from_json
-from experiments.vae.build import build_for_sampling as build_vae
-from experiments.vae.settings import Settings as VAESettings
+from experiments.command_line import from_json
+from experiments.experiment import Experiment, Method, RunSettings, Trained
+from experiments.families import FAMILIES
+from experiments.settings import DataInfo
+from jaxgen.data import Dataset
 from jaxgen.training.loop import restore
-from jaxgen.training.run_directory import RunDirectory, RunError, read_config
-from jaxgen.types import Algorithm, PyTree
-
-_EXPERIMENTS: dict[str, tuple[Any, Callable[..., Algorithm]]] = {
-    "gan": (GANSettings, build_gan),
-    "vae": (VAESettings, build_vae),
-}
+from jaxgen.training.run_directory import CONFIG_FILE, RunDirectory, RunError, read_config
+from jaxgen.types import PyTree
 
 
 class Run(NamedTuple):
-    """A trained run.
+    """A run by its settings.
 
     Attributes:
         directory: where it lies.
+        experiment: its family.
+        settings: all of them.
         info: about its data.
-        data: the settings that load its data.
-        algorithm: what was trained.
+    """
+
+    directory: RunDirectory
+    experiment: Experiment
+    settings: RunSettings[Any, Any]
+    info: DataInfo
+
+
+class Restored(NamedTuple):
+    """What a run has learned.
+
+    Attributes:
+        method: that was trained.
         step: training steps behind the state.
         state: the newest good checkpoint.
     """
 
-    directory: RunDirectory
-    info: DataInfo
-    data: DataSettings
-    algorithm: Algorithm
+    method: Method
     step: int
     state: PyTree
 
 
-def load_run(path: str) -> Run:
-    """Rebuilds the algorithm of a run from its `config.json` and restores its newest good checkpoint.
+def find_run(path: str) -> Run:
+    """Reads the settings of a run.
 
     Raises:
-        ValueError: if `path` is no run of these experiments, or has no checkpoint.
-        CheckpointError: if all its checkpoints are damaged.
+        ValueError: if `path` is no run of these experiments.
     """
+    path = os.path.abspath(os.path.expanduser(path))
     config = read_config(path)
     name = config.get("experiment")
-    if name not in _EXPERIMENTS:
-        raise RunError(
-            f"{path}: its experiment is {name!r}; this version knows {', '.join(_EXPERIMENTS)}"
-        )
-    settings_class, build = _EXPERIMENTS[name]
-    settings: Any = from_json(settings_class, config["settings"])
+    if name not in FAMILIES:
+        raise RunError(f"{path}: experiment {name!r}, expected one of {', '.join(FAMILIES)}")
+    experiment = FAMILIES[name]
+    settings = from_json(experiment.settings, config["settings"])
     info = from_json(DataInfo, config["data"])
-    directory = RunDirectory(pathlib.Path(path).absolute())
-    algorithm = build(settings, info, directory.path)
-    step, state = restore(algorithm, directory, {"x": np.zeros((1, *info.shape), np.uint8)})
-    return Run(directory, info, settings.data, algorithm, step, jax.device_put(state))
+    return Run(RunDirectory(pathlib.Path(path)), experiment, settings, info)
+
+
+def run_on_command_line() -> Run | None:
+    """The run that the command line names, if any, whose sampling settings are then known."""
+    for word in sys.argv[1:]:
+        if os.path.isfile(os.path.join(os.path.expanduser(word), CONFIG_FILE)):
+            return find_run(word)
+    return None
+
+
+def restore_run(run: Run, *, sampling: Any = None) -> Restored:
+    """Rebuilds the method of a run and restores its newest good checkpoint.
+
+    Args:
+        run: by its settings.
+        sampling: settings in place of the run's own.
+
+    Raises:
+        ValueError: if there is no checkpoint, or it belongs to another model.
+        CheckpointError: if all checkpoints are damaged.
+    """
+    settings = run.settings
+    if sampling is not None:
+        settings = dataclasses.replace(settings, sampling=sampling)
+    method = run.experiment.build(settings, run.info, run.directory.path)
+    step, state = restore(method.algorithm, run.directory, _like_batch(run, method))
+    return Restored(method, step, jax.device_put(state))
+
+
+def trained_run(run: Run, restored: Restored, dataset: Dataset) -> Trained:
+    """A restored run with its data."""
+    return Trained(
+        run.directory,
+        run.settings,
+        dataset,
+        run.info,
+        restored.method,
+        restored.state,
+        restored.step,
+    )
+
+
+def _like_batch(run: Run, method: Method) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of a batch of the training data."""
+    num = run.settings.plan.batch_size * method.batches_per_step
+    dtype = jnp.float32 if run.info.levels is None else jnp.uint8
+    batch = {"x": jax.ShapeDtypeStruct((num, *run.info.shape), dtype)}
+    if run.info.class_names is not None:
+        batch["label"] = jax.ShapeDtypeStruct((num,), jnp.int32)
+    return batch

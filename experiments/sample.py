@@ -1,53 +1,87 @@
-"""Draws new images from a trained run.
+"""Draws new examples from a trained run; the settings of its family's samples may be changed.
 
 python -m experiments.sample runs/vae --num 64 --out samples.png
+python -m experiments.sample runs/gan --num 20000 --out samples.npz
+python -m experiments.sample runs/gan --help
 """
 
 import dataclasses
 import pathlib
-from typing import Annotated
+from typing import Annotated, Any, Generic, TypeVar
 
 import jax
 import numpy as np
 import tyro
 
-from experiments.runs import load_run
-from experiments.settings import errors_exit, parse
-from jaxgen import plots
+from experiments.command_line import errors_exit, parse
+from experiments.experiment import Method, NoSampling
+from experiments.film import labels_in_turn
+from experiments.ranges import AT_LEAST_1, Range, check_ranges, require
+from experiments.runs import find_run, restore_run, run_on_command_line
+from experiments.sample_files import check_out, write_samples
+from experiments.settings import DataInfo
+from jaxgen.training import jax_setup
 from jaxgen.training.checkpoint import CheckpointError
-from jaxgen.training.platform import configure
+from jaxgen.training.sampling import sample_in_blocks
+
+Sampling = TypeVar("Sampling")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(Generic[Sampling]):
     """What to draw."""
 
     run: Annotated[str, tyro.conf.Positional]
     """Directory of a trained run."""
-    num: int = 64
-    """Number of images."""
+    sampling: Sampling
+    num: Annotated[int, AT_LEAST_1] = 64
+    """Number of samples."""
     out: pathlib.Path = pathlib.Path("samples.png")
-    """PNG to write: a sheet of all images."""
+    """FILE.png (a sheet of at most 1,024), FILE.npz (arrays x and label), FOLDER/ (a PNG each)."""
     label: int | None = None
-    """Class to draw, where the model is conditional."""
-    seed: int = 0
-    """Of the draws."""
+    """Class to draw, where the model is conditional; by default all evenly, in order."""
+    seed: Annotated[int, Range(0, 2**32)] = 0
+    """Of the samples."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def main() -> None:
-    """Restores the run, draws and writes the sheet."""
-    settings = parse(Settings, "experiments.sample", __doc__)
-    configure()
+    """Restores the run, samples in blocks over all devices and writes them."""
+    with errors_exit(2, ValueError):
+        named = run_on_command_line()
+    sampling = NoSampling() if named is None else named.settings.sampling
+    default = Settings(run=tyro.MISSING, sampling=sampling)
+    kind: Any = Settings[type(sampling)]  # type: ignore[misc]
+    settings = parse(kind, "experiments.sample", __doc__, default=default)
     with errors_exit(2, ValueError, CheckpointError, OSError):
-        if settings.num < 1:
-            raise ValueError(f"num: {settings.num}, expected at least 1")
-        run = load_run(settings.run)
-        label = None if settings.label is None else np.full(settings.num, settings.label, np.int32)
+        jax_setup.configure()
+        run = find_run(settings.run)
+        check_out(settings.out, settings.num, run.info)
+        restored = restore_run(run, sampling=settings.sampling)
+        label = make_labels(settings, restored.method, run.info)
         key = jax.random.key(settings.seed)
-        sample = jax.jit(run.algorithm.sample, static_argnums=2)
-        x = np.asarray(sample(run.state, key, settings.num, label))
-        plots.save_grid(settings.out, x, levels=run.info.levels)
-    print(f"wrote {settings.num} samples of step {run.step} to {settings.out}")
+        algorithm, state = restored.method.algorithm, restored.state
+        blocks = sample_in_blocks(algorithm, state, key, settings.num, label)
+        write_samples(settings.out, blocks, settings.num, label, run.info)
+    print(f"wrote {settings.num} samples of step {restored.step} to {settings.out}")
+
+
+def make_labels(settings: Settings[Any], method: Method, info: DataInfo) -> np.ndarray | None:
+    """The class of every sample, int32 `[num]`; None if the method is not conditional.
+
+    Raises:
+        ValueError: if a label is asked of an unconditional method, or is out of range.
+    """
+    label = settings.label
+    if label is None:
+        return labels_in_turn(method, info.num_classes, settings.num)
+    require(method.is_conditional, "label", label, "none, since this model is not conditional")
+    num_classes = info.num_classes or 0
+    is_good = 0 <= label < num_classes
+    require(is_good, "label", label, f"0 to {num_classes - 1}")
+    return np.full(settings.num, label, np.int32)
 
 
 if __name__ == "__main__":

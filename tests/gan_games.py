@@ -1,11 +1,13 @@
 """The small games that the tests of GAN algorithms play."""
 
 import functools
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxgen.gan import (
@@ -32,9 +34,11 @@ ADAM = optax.adam(LEARNING_RATE, b1=BETA)
 SGD, STILL = optax.sgd(0.1), optax.sgd(0.0)
 
 
-def vector_game(generator_norm="none", critic=None, rules=None, objective=None) -> Game:
+def vector_game(
+    generator_norm="none", critic=None, rules=None, objective=None, generator=None
+) -> Game:
     return Game(
-        generator=MLPGenerator((2,), (8,), norm=generator_norm),
+        generator=generator or MLPGenerator((2,), (8,), norm=generator_norm),
         critic=MLPCritic((8,)) if critic is None else critic,
         objective=objectives.nonsaturating if objective is None else objective,
         rules=Rules() if rules is None else rules,
@@ -44,14 +48,15 @@ def vector_game(generator_norm="none", critic=None, rules=None, objective=None) 
     )
 
 
-def image_game(num_classes=NUM_CLASSES, norm="none", *, spectral=False) -> Game:
+def image_game(num_classes=NUM_CLASSES, *, generator=None, critic=None, rules=None) -> Game:
     return Game(
-        generator=DCGANGenerator(ODD_SHAPE, width=4, num_classes=num_classes, label_dim=2),
-        critic=DCGANCritic(width=4, num_classes=num_classes, norm=norm, spectral=spectral),
+        generator or DCGANGenerator(ODD_SHAPE, width=4, num_classes=num_classes, label_dim=2),
+        critic or DCGANCritic(width=4, num_classes=num_classes),
         objective=objectives.hinge,
-        rules=Rules(),
+        rules=rules or Rules(),
         latent_dim=D,
         levels=LEVELS,
+        num_classes=num_classes,
         ema_decay=DECAY,
     )
 
@@ -64,27 +69,55 @@ class Play(NamedTuple):
 
 
 def play(game: Game, generator=ADAM, critic=ADAM, batch=VECTORS, **settings) -> Play:
-    algorithm = alternating_algorithm(game, generator, critic, **settings)
-    return compiled(algorithm, batch)
+    return compiled(alternating_algorithm(game, generator, critic, **settings), batch)
 
 
 def compiled(algorithm: Algorithm, batch) -> Play:
+    state = start(algorithm, batch)
     algorithm = Algorithm(
-        jax.jit(algorithm.init),
+        algorithm.init,
         jax.jit(algorithm.step),
         jax.jit(algorithm.sample, static_argnames="num"),
         jax.jit(algorithm.evaluate),
     )
-    return Play(algorithm, algorithm.init(jax.random.key(0), batch))
+    return Play(algorithm, state)
+
+
+def start(algorithm: Algorithm, batch) -> GanState:
+    """A state of step 0 with random parameters, traced: compiling `init` takes a second a game."""
+    rng = np.random.default_rng(1)
+
+    def fill(path, leaf):
+        name = path[-1].key.split("/")[-1]
+        noise = rng.normal(size=leaf.shape)
+        if name in ("bias", "mean"):
+            noise *= 0.0
+        elif name in ("scale", "var", "sigma"):
+            noise = 1.0 + 0.0 * noise
+        elif name == "u":
+            noise /= np.linalg.norm(noise)
+        elif noise.ndim > 1:
+            noise /= math.sqrt(noise.size // noise.shape[-1])
+        return jnp.asarray(noise, leaf.dtype)
+
+    def network(state):
+        params = jax.tree.map_with_path(fill, state.params)
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state).replace(
+            params=params,
+            ema_params=params if state.ema_decay else None,
+            batch_stats=jax.tree.map_with_path(fill, state.batch_stats),
+        )
+
+    shapes = jax.eval_shape(algorithm.init, jax.random.key(0), batch)
+    return GanState(network(shapes.generator), network(shapes.critic))
 
 
 @functools.cache
-def conditional() -> Play:
-    """A game with labels after a few steps, which leave the images grey no longer."""
-    algorithm, state = play(image_game(), batch=IMAGES)
-    for number in range(10):
-        state, _ = algorithm.step(state, IMAGES, jax.random.key(number))
-    return Play(algorithm, state)
+def conditional() -> tuple[Game, Algorithm, GanState]:
+    """A game of images with labels, fully connected."""
+    generator = MLPGenerator(ODD_SHAPE, (8,), NUM_CLASSES, label_dim=2, norm="batch")
+    game = image_game(generator=generator, critic=MLPCritic((8,), NUM_CLASSES))
+    return game, *play(game, batch=IMAGES)
 
 
 def latents(key, num):
@@ -92,7 +125,7 @@ def latents(key, num):
     return jax.vmap(lambda key: jax.random.normal(key, (D,)))(jax.random.split(key, num))
 
 
-WGAN_GP = Rules(penalty=penalties.gradient_penalty, penalty_weight=WEIGHT)
+WGAN_GP = Rules(penalty=penalties.wgan_gp, penalty_weight=WEIGHT)
 
 
 class Point(nn.Module):
@@ -100,7 +133,7 @@ class Point(nn.Module):
 
     @nn.compact
     def __call__(self, z, label=None, *, train):
-        theta = self.param("theta", nn.initializers.constant(2.0), (1, 1))
+        theta = self.param("theta", nn.initializers.zeros, (1, 1))
         return jnp.broadcast_to(theta, (len(z), 1))
 
 
@@ -109,7 +142,7 @@ class Slope(nn.Module):
 
     @nn.compact
     def __call__(self, x, label=None, *, train):
-        return x[:, 0] * self.param("w", nn.initializers.constant(0.5), ())
+        return x[:, 0] * self.param("w", nn.initializers.zeros, ())
 
 
 class Identity(nn.Module):

@@ -27,6 +27,8 @@ MATHEMATICS = (
 # Arithmetic that nobody needs to be cited for.
 WITHOUT_SOURCE = {
     "sum_event",
+    "dequantized_to_model_range",
+    "pixel_values",
     "to_model_range",
     "from_model_range",
     "lerp",

@@ -30,14 +30,14 @@ CELLS = (
 
 def test_cells_are_trained_measured_drawn_and_found_again(call, tmp_path, monkeypatch):
     run_dir = tmp_path / "run"
-    train = cells.training.try_to_train
+    train = cells.course.try_to_train
 
-    def diverge_once(algorithm, dataset, run, training, **options):
+    def diverge_once(cell, run):
         if run.path.name == "mlp_generator-least_squares":
             raise NonFiniteError("critic_loss is nan")
-        return train(algorithm, dataset, run, training, **options)
+        return train(cell, run)
 
-    monkeypatch.setattr(cells.training, "try_to_train", diverge_once)
+    monkeypatch.setattr(cells.course, "try_to_train", diverge_once)
     code, out, errors = call(gan_architectures, "--run-dir", run_dir, *TINY, *CELLS)
     assert code == 0, errors
     assert "4 of 4: mlp_generator, wasserstein_penalty" in errors
@@ -56,10 +56,10 @@ def test_cells_are_trained_measured_drawn_and_found_again(call, tmp_path, monkey
     code, printed, errors = call(evaluate, run_dir / "dcgan-wasserstein_penalty")
     assert code == 0 and "critic_loss" in printed, errors
     # What diverged is not tried again, though now it would go well.
-    monkeypatch.setattr(cells.training, "try_to_train", train)
+    monkeypatch.setattr(cells.course, "try_to_train", train)
     files = {path: path.stat().st_mtime_ns for path in run_dir.rglob("checkpoints/**/*")}
     code, again, _ = call(gan_architectures, "--run-dir", run_dir, *TINY, *CELLS)
-    assert code == 0 and again.split("digits: ")[1] == out.split("digits: ")[1]
+    assert code == 0 and again.splitlines()[-12:] == out.splitlines()[-12:]
     assert files == {path: path.stat().st_mtime_ns for path in run_dir.rglob("checkpoints/**/*")}
 
 
@@ -77,8 +77,8 @@ def test_every_cell_is_a_game_that_can_be_played(architecture, loss):
     )
     expected = {"mlp_generator": "MLP", "deep_residual": "ResNet"}.get(architecture, "DCGAN")
     assert type(game.generator).__name__ == f"{expected}Generator"
-    assert settings.training.batch_size == 64
-    assert settings.num_critic_steps == (5 if loss.startswith("wasserstein") else 1)
+    assert settings.plan.batch_size == 64
+    assert settings.model.num_critic_steps == (5 if loss.startswith("wasserstein") else 1)
     tanh = architecture == "tanh"
     for player in (game.generator, game.critic):
         assert (getattr(player, "activation", None) is jnp.tanh) == tanh

@@ -1,4 +1,4 @@
-"""GAN losses against float64 formulas, the divergences that their best critics reach, and known constants."""
+"""GAN losses against float64 formulas, the divergences of their best critics, and constants."""
 
 import inspect
 import math

@@ -1,4 +1,4 @@
-"""Spectral, batch and layer norm in GAN networks, over devices too, half precision and second derivatives."""
+"""Spectral, batch and layer norm in GAN networks, half precision and second derivatives."""
 
 import functools
 
@@ -130,48 +130,6 @@ def test_shards_of_a_batch_make_the_images_of_the_batch(kind):
     )
 
 
-def test_one_device_and_eight_agree_on_a_generator():
-    """Synchronised batch norm: images, gradient and new statistics are those of one batch."""
-    generator = GENERATORS["dcgan"]((8, 8, 1))
-    many = generator.clone(axis_name="devices")
-    z = draw(0, 16, D)
-    target = jnp.cos(jnp.arange(16 * 64.0)).reshape(16, 8, 8, 1)
-    variables = init(generator, z)
-
-    def loss(params, module, z, target):
-        state = {**variables, "params": params}
-        x, new = module.apply(state, z, train=True, mutable=["batch_stats"])
-        return jnp.mean((x - target) ** 2), (x, new)
-
-    gradient = jax.grad(loss, has_aux=True)
-    slope, (x, new) = jax.jit(lambda p: gradient(p, generator, z, target))(variables["params"])
-
-    def shard(params, z, target):
-        slope, (x, new) = gradient(params, many, z, target)
-        return jax.lax.pmean(slope, "devices"), x, new
-
-    run = jax.pmap(shard, axis_name="devices", in_axes=(None, 0, 0))
-    parts = run(variables["params"], z.reshape(8, 2, D), target.reshape(8, 2, 8, 8, 1))
-    slopes, images, stats = parts
-    np.testing.assert_allclose(images.reshape(x.shape), x, rtol=1e-4, atol=1e-5)
-    for device in (0, 7):
-        first = jax.tree.map(lambda leaf, device=device: leaf[device], (slopes, stats))
-        chex.assert_trees_all_close(first, (slope, new), rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("kind", "norm"), [("dcgan", "none"), ("dcgan", "batch"), ("resnet", "layer"), ("mlp", "layer")]
-)
-def test_only_batch_norm_couples_the_examples_of_a_critic(kind, norm):
-    critic = CRITICS[kind](norm=norm)
-    x = draw(0, B, 8, 8, 1)
-    variables = init(critic, x)
-    changed = x.at[1:].set(draw(1, B - 1, 8, 8, 1))
-    first, second = (train(critic, variables, images)[0] for images in (x, changed))
-    assert (abs(float(first[0] - second[0])) < 1e-5) == (norm != "batch")
-    assert np.all(np.asarray(first[1:] != second[1:]))
-
-
 # --- Precision and derivatives ---
 
 
@@ -187,14 +145,12 @@ def test_bfloat16_networks_keep_float32_parameters(kind):
 
 
 def test_bfloat16_networks_compute_about_the_same():
-    generator = GENERATORS["dcgan"]((8, 8, 1))
-    critic = CRITICS["dcgan"](spectral=True, norm="layer")
-    for module, x in ((generator, draw(0, B, D)), (critic, draw(0, B, 8, 8, 1))):
-        variables = init(module, x)
-        half, _ = train(module.clone(dtype=jnp.bfloat16), variables, x)
-        exact, _ = train(module, variables, x)
-        assert not np.array_equal(half, exact)
-        np.testing.assert_allclose(half, exact, atol=0.05 * float(jnp.max(jnp.abs(exact))))
+    critic, x = CRITICS["dcgan"](spectral=True, norm="layer"), draw(0, B, 8, 8, 1)
+    variables = init(critic, x)
+    half, _ = train(critic.clone(dtype=jnp.bfloat16), variables, x)
+    exact, _ = train(critic, variables, x)
+    assert not np.array_equal(half, exact)
+    np.testing.assert_allclose(half, exact, atol=0.05 * float(jnp.max(jnp.abs(exact))))
 
 
 def with_exact_vectors(variables):
@@ -216,8 +172,6 @@ def with_exact_vectors(variables):
 @pytest.mark.parametrize(
     ("kind", "norm", "spectral"),
     [
-        ("mlp", "layer", False),
-        ("dcgan", "none", False),
         ("dcgan", "layer", True),
         ("resnet", "none", False),
     ],

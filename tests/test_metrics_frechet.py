@@ -124,9 +124,9 @@ def test_what_is_no_covariance_is_refused(covariance, message):
 
 
 def test_too_few_points_are_refused():
-    with pytest.raises(ValueError, match="features: 1 points, expected at least 2"):
+    with pytest.raises(ValueError, match="features: 1 point, expected at least 2"):
         metrics.frechet_distance(np.zeros((1, 2)), np.zeros((5, 2)))
     with pytest.raises(ValueError, match="features: 0 points"):
         metrics.moments(np.zeros((0, 2)))
-    with pytest.raises(ValueError, match="covariance: 1 points"):
+    with pytest.raises(ValueError, match="covariance: 1 point"):
         _ = metrics.moments(np.zeros((1, 2))).covariance

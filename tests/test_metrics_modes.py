@@ -57,9 +57,9 @@ def test_published_floors():
     )
     value = metrics.expected_kl(26_000, uniform(1000), uniform(1000))
     assert value == pytest.approx(0.0193, abs=5e-5)
-    law = np.kron(np.kron(MNIST_LABELS, MNIST_LABELS), MNIST_LABELS)
-    assert stats.entropy(law, uniform(1000)) == pytest.approx(0.0043, abs=5e-5)
-    value = metrics.expected_kl(26_000, law, uniform(1000))
+    masses = np.kron(np.kron(MNIST_LABELS, MNIST_LABELS), MNIST_LABELS)
+    assert stats.entropy(masses, uniform(1000)) == pytest.approx(0.0043, abs=5e-5)
+    value = metrics.expected_kl(26_000, masses, uniform(1000))
     assert value == pytest.approx(0.0234, abs=0.0010)
 
 
@@ -99,12 +99,12 @@ def test_stacked_modes_by_hand():
     assert (result.num_found, result.num_modes, result.num) == (3, 1000, 4)
     expected = stats.entropy([2, 1, 1] + [0] * 997, uniform(1000))
     assert result.kl == pytest.approx(expected, rel=1e-12)
-    law = np.zeros(1000)
-    law[[1, 999, 123]] = 0.5, 0.25, 0.25
-    against_law = metrics.count_stacked_modes(digits, law=law)
-    assert against_law.kl == pytest.approx(0.0, abs=1e-15) and against_law.num_modes == 3
-    law[123], law[1] = 0.0, 0.75
-    assert metrics.count_stacked_modes(digits, law=law).kl == math.inf
+    masses = np.zeros(1000)
+    masses[[1, 999, 123]] = 0.5, 0.25, 0.25
+    against = metrics.count_stacked_modes(digits, distribution=masses)
+    assert against.kl == pytest.approx(0.0, abs=1e-15) and against.num_modes == 3
+    masses[123], masses[1] = 0.0, 0.75
+    assert metrics.count_stacked_modes(digits, distribution=masses).kl == math.inf
     assert metrics.count_stacked_modes(digits % 2, num_classes=2).num_modes == 8
 
 
@@ -126,8 +126,8 @@ def test_settings_are_refused():
         metrics.count_stacked_modes(np.zeros((0, 3), int))
     with pytest.raises(ValueError, match="num_classes: 1"):
         metrics.count_stacked_modes(np.zeros((1, 3), int), num_classes=1)
-    with pytest.raises(ValueError, match="law: sum 2"):
-        metrics.count_stacked_modes(np.zeros((1, 3), int), law=np.full(1000, 0.002))
+    with pytest.raises(ValueError, match="distribution: sum 2"):
+        metrics.count_stacked_modes(np.zeros((1, 3), int), distribution=np.full(1000, 0.002))
     with pytest.raises(ValueError, match="num: 0"):
         metrics.expected_kl(0, uniform(2), uniform(2))
     with pytest.raises(AssertionError):

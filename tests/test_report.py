@@ -36,6 +36,8 @@ class Page(html.parser.HTMLParser):
                 assert kind == f"data:image/{(image.format or '').lower()};base64"
                 self.images.append(np.asarray(image))
         assert not any(value and value.startswith("http") for _, value in attrs)
+        if tag == "th":
+            self.scope = dict(attrs)["scope"]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -49,10 +51,10 @@ class Page(html.parser.HTMLParser):
         where = self.open[-1] if self.open else ""
         if where == "figcaption":
             self.captions.append(data)
-        if where == "th":
-            self.rows.append([data, ""])
+        if where == "th" and self.scope == "row":
+            self.rows.append([data])
         if where == "td":
-            self.rows[-1][1] = data
+            self.rows[-1].append(data)
 
 
 @pytest.fixture
@@ -139,17 +141,14 @@ def test_metrics_of_two_parts_share_a_curve(run_dir):
 
 
 def test_sample_metrics_and_films_are_shown(run_dir):
-    values = {"num": 20, "metrics": {"samples": {"recall": 0.5}, "train images": {"recall": 0.75}}}
+    columns = {"samples": {"recall": 0.5}, "train examples": {"recall": 0.75}}
+    values = {"num": 20, "metrics": columns}
     (run_dir / "sample_metrics.json").write_text(json.dumps(values))
     frames = [np.full((4, 5, 1), value, np.uint8) for value in (0, 200)]
     plots.animation(run_dir / "samples" / "film.gif", frames, milliseconds=100)
     page = page_of(run_dir)
-    assert "Samples beside test images" in page.texts
-    assert page.rows[:3] == [
-        ["num", "20"],
-        ["samples, recall", "0.5"],
-        ["train images, recall", "0.75"],
-    ]
+    assert "Samples beside test examples" in page.texts
+    assert page.rows[:2] == [["recall", "0.5", "0.75"], ["num", "20"]]
     assert page.captions == ["film"] and page.images[0].shape[:2] == (4, 5)
     (run_dir / "sample_metrics.json").write_text("{")
     with pytest.raises(ValueError, match=r"sample_metrics\.json is damaged"):

@@ -5,7 +5,7 @@ import optax
 
 from benchmarks.peers import common, gan_sizes, jaxgen_loop
 from jaxgen import gan
-from jaxgen.training.platform import configure
+from jaxgen.training.jax_setup import configure
 from jaxgen.types import Algorithm
 
 STEPS_PER_CALL: dict[gan_sizes.Workload, int] = {"dcgan": 20, "wgan_gp": 5}
@@ -19,7 +19,7 @@ def _algorithm(workload: gan_sizes.Workload, shape: tuple[int, ...]) -> Algorith
         objective, rules = gan.objectives.nonsaturating, gan.Rules()
     else:
         objective = gan.objectives.wasserstein
-        rules = gan.Rules(gan.penalties.gradient_penalty, gan_sizes.PENALTY_WEIGHT)
+        rules = gan.Rules(gan.penalties.wgan_gp, gan_sizes.PENALTY_WEIGHT)
     game = gan.Game(
         generator=gan.models.DCGANGenerator(shape, width=width),
         critic=gan.models.DCGANCritic(width=width),

@@ -11,8 +11,9 @@ from tensorboardX.proto import event_pb2
 
 from benchmarks.peers import common
 from jaxgen.data.dataset import ArraySplit
-from jaxgen.training.logging import read_metrics
 from jaxgen.training.loop import fit
+from jaxgen.training.metrics_log import read_metrics
+from jaxgen.training.plan import Plan
 from jaxgen.training.run_directory import RunDirectory
 from jaxgen.types import Algorithm
 
@@ -63,11 +64,8 @@ def program(
             algorithm,
             ArraySplit({"x": images}),
             run,
+            Plan(done, batch_size, steps_per_call, checkpoint_every=10**9),
             seed=common.SEED,
-            steps=done,
-            batch_size=batch_size,
-            steps_per_call=steps_per_call,
-            checkpoint_every=10**9,
         )
         times = _event_times(run.path)
         begin = times[first_step + steps_per_call] if first_step else start

@@ -5,7 +5,7 @@ import optax
 
 from benchmarks.peers import common, jaxgen_loop, vae_sizes
 from jaxgen import vae
-from jaxgen.training.platform import configure
+from jaxgen.training.jax_setup import configure
 from jaxgen.types import Algorithm
 
 STEPS_PER_CALL = 100

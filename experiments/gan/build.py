@@ -1,147 +1,125 @@
 """Builds the networks, the game and the algorithm that the settings of a GAN run name."""
 
-import dataclasses
 import pathlib
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
-from experiments.gan.settings import Settings
-from experiments.settings import DataInfo, TrainingSettings
+from experiments.experiment import Method, RunSettings
+from experiments.gan.settings import Sampling, Settings
+from experiments.optimizers import make_optimizer
+from experiments.settings import DataInfo
 from jaxgen import gan
-from jaxgen.training.parallel import check_divides
-from jaxgen.types import Algorithm
+from jaxgen.gan import models, objectives, penalties, resnet
 
-PENALTIES: dict[str, gan.updates.Penalty] = {
-    "wgan_gp": gan.penalties.gradient_penalty,
-    "dragan": lambda key, critic, real, fake: gan.penalties.dragan(key, critic, real),
-    "r1": lambda key, critic, real, fake: gan.penalties.zero_centered(critic, real),
-    "r2": lambda key, critic, real, fake: gan.penalties.zero_centered(critic, fake),
-    "r1_r2": lambda key, critic, real, fake: (
-        gan.penalties.zero_centered(critic, real) + gan.penalties.zero_centered(critic, fake)
-    ),
+GanSettings = RunSettings[Settings, Sampling]
+
+_PENALTIES = {
+    "none": None,
+    "wgan_gp": penalties.wgan_gp,
+    "dragan": penalties.dragan,
+    "r1": penalties.r1,
+    "r2": penalties.r2,
+    "r1_r2": penalties.r1_r2,
 }
-OBJECTIVES = {
-    "minimax": gan.objectives.minimax,
-    "nonsaturating": gan.objectives.nonsaturating,
-    "least_squares": gan.objectives.least_squares,
-    "hinge": gan.objectives.hinge,
-    "wasserstein": gan.objectives.wasserstein,
-    "relativistic": gan.objectives.relativistic,
+_OBJECTIVES = {
+    "minimax": objectives.minimax,
+    "nonsaturating": objectives.nonsaturating,
+    "least_squares": objectives.least_squares,
+    "hinge": objectives.hinge,
+    "wasserstein": objectives.wasserstein,
+    "relativistic": objectives.relativistic,
 }
-_GENERATORS: dict[str, Any] = {
-    "mlp": gan.models.MLPGenerator,
-    "dcgan": gan.models.DCGANGenerator,
-    "resnet": gan.resnet.ResNetGenerator,
-}
-_CRITICS: dict[str, Any] = {
-    "mlp": gan.models.MLPCritic,
-    "dcgan": gan.models.DCGANCritic,
-    "resnet": gan.resnet.ResNetCritic,
+_NETWORKS: dict[str, tuple[Any, Any]] = {
+    "mlp": (models.MLPGenerator, models.MLPCritic),
+    "dcgan": (models.DCGANGenerator, models.DCGANCritic),
+    "resnet": (resnet.ResNetGenerator, resnet.ResNetCritic),
 }
 
 
-def build_game(settings: Settings, info: DataInfo) -> gan.Game:
+def build_game(settings: GanSettings, info: DataInfo) -> gan.Game:
     """Builds the networks, the objective and the rules of a run.
 
     Raises:
-        ValueError: if labels are asked for and the data have none.
+        ValueError: if a setting does not fit the data.
     """
-    if settings.conditional and info.class_names is None:
-        raise ValueError("conditional: this data set has no labels")
-    num_classes = len(info.class_names or ()) if settings.conditional else None
-    generator: nn.Module = _GENERATORS[settings.generator](
-        info.shape,
-        num_classes=num_classes,
-        norm=settings.generator_norm,
-        **_options(settings.generator, settings),
+    own = settings.model
+    for name, network in (("generator", own.generator), ("critic", own.critic)):
+        if len(info.shape) != 3 and network != "mlp":
+            raise ValueError(f"{name}: {network}, expected mlp for vectors of shape {info.shape}")
+    common: dict[str, Any] = {
+        "num_classes": info.num_classes if own.conditional else None,
+        "dtype": jnp.dtype(settings.training.dtype),
+    }
+    generator = _NETWORKS[own.generator][0](
+        info.shape, norm=own.generator_norm, **common, **_options(own.generator, own)
     )
-    critic: nn.Module = _CRITICS[settings.critic](
-        num_classes=num_classes,
-        norm=settings.critic_norm,
-        spectral=settings.spectral,
-        **_options(settings.critic, settings),
+    critic = _NETWORKS[own.critic][1](
+        norm=own.critic_norm, spectral=own.spectral, **common, **_options(own.critic, own)
     )
-    noise = optax.linear_schedule(settings.instance_noise, 0.0, settings.instance_noise_steps)
+    noise = optax.linear_schedule(own.instance_noise, 0.0, own.instance_noise_steps)
+    usual_weight = 10.0 if own.penalty in ("wgan_gp", "dragan") else 0.3
     rules = gan.Rules(
-        penalty=PENALTIES.get(settings.penalty),
-        penalty_weight=_penalty_weight(settings),
-        penalty_interval=settings.penalty_interval,
-        weight_clip=settings.weight_clip or None,
-        instance_noise=noise if settings.instance_noise else 0.0,
+        penalty=_PENALTIES[own.penalty],
+        penalty_weight=own.penalty_weight or usual_weight * (own.penalty != "none"),
+        penalty_interval=own.penalty_interval,
+        weight_clip=own.weight_clip or None,
+        instance_noise=noise if own.instance_noise else 0.0,
     )
     return gan.Game(
         generator,
         critic,
-        OBJECTIVES[settings.loss],
+        _OBJECTIVES[own.loss],
         rules,
-        latent_dim=settings.latent_dim,
+        latent_dim=own.latent_dim,
         levels=info.levels,
+        num_classes=common["num_classes"],
         ema_decay=settings.training.ema_decay,
     )
 
 
-def _penalty_weight(settings: Settings) -> float:
-    if settings.penalty == "none":
-        return 0.0
-    if settings.penalty_weight is not None:
-        return settings.penalty_weight
-    return 10.0 if settings.penalty in ("wgan_gp", "dragan") else 0.3
-
-
-def _options(network: str, settings: Settings) -> dict[str, Any]:
+def _options(network: str, own: Settings) -> dict[str, Any]:
     """The attributes that only this architecture has."""
     if network == "mlp":
-        return {"hidden_sizes": settings.hidden_sizes}
+        return {"hidden_sizes": own.hidden_sizes}
     if network == "resnet":
-        return {"width": settings.width, "num_plain_blocks": settings.num_plain_blocks}
-    tanh = {"activation": jnp.tanh} if settings.activation == "tanh" else {}
-    return {"width": settings.width, **tanh}
+        return {"width": own.width, "num_plain_blocks": own.num_plain_blocks}
+    tanh = {"activation": jnp.tanh} if own.activation == "tanh" else {}
+    return {"width": own.width, **tanh}
 
 
-def describe(settings: Settings, game: gan.Game) -> str:
-    """Says in a line which game is played."""
-    rules, penalty = game.rules, "no penalty"
-    if rules.penalty is not None:
-        penalty = f"penalty {settings.penalty} of weight {rules.penalty_weight:g}"
-    parts = [
-        f"{settings.loss} loss",
-        penalty,
-        *(["spectral norm"] if settings.spectral else []),
-        *([f"weights within {rules.weight_clip:g}"] if rules.weight_clip else []),
-        f"{settings.updates} updates, {settings.num_critic_steps} of the critic",
-        f"generator {settings.generator} ({settings.generator_norm} norm)",
-        f"critic {settings.critic} ({settings.critic_norm} norm)",
-    ]
-    return ", ".join(parts).replace("none norm", "no norm")
-
-
-def all_critic_steps(settings: Settings) -> TrainingSettings:
-    """The settings of the loop, whose batches hold the examples of all critic steps of an iteration.
+def build(settings: GanSettings, info: DataInfo, path: pathlib.Path | None) -> Method:
+    """Builds the algorithm of a run.
 
     Raises:
-        ValueError: if the batch of a critic step does not divide by the devices.
+        ValueError: if a setting does not fit the data.
     """
-    training = settings.training
-    check_divides(training.batch_size)
-    return dataclasses.replace(training, batch_size=training.batch_size * settings.num_critic_steps)
-
-
-def build(settings: Settings, game: gan.Game) -> Algorithm:
-    """Builds the algorithm of a run."""
-    betas = settings.beta1, settings.beta2
-    optimizers = (
-        optax.adam(settings.training.learning_rate, *betas),
-        optax.adam(settings.critic_learning_rate, *betas),
-    )
-    if settings.updates == "simultaneous":
-        return gan.simultaneous_algorithm(game, *optimizers)
-    return gan.alternating_algorithm(game, *optimizers, num_critic_steps=settings.num_critic_steps)
-
-
-def build_for_sampling(settings: Settings, info: DataInfo, path: pathlib.Path) -> Algorithm:
-    """Builds the algorithm of a trained run."""
     del path
-    return build(settings, build_game(settings, info))
+    own, game = settings.model, build_game(settings, info)
+    steps, num = settings.plan.steps, own.num_critic_steps
+    generator = make_optimizer(settings.optimizer, steps)
+    rate = own.critic_learning_rate
+    critic = make_optimizer(settings.optimizer, steps * num, learning_rate=rate)
+    common: dict[str, Any] = {"truncation": settings.sampling.truncation}
+    if own.updates == "simultaneous":
+        algorithm = gan.simultaneous_algorithm(game, generator, critic, **common)
+    else:
+        common["num_critic_steps"] = num
+        algorithm = gan.alternating_algorithm(game, generator, critic, **common)
+    return Method(algorithm, describe(own, game.rules), num, own.conditional)
+
+
+def describe(own: Settings, rules: gan.Rules) -> str:
+    """Says in a line which game is played."""
+    penalty = f"penalty {own.penalty} of weight {rules.penalty_weight:g}"
+    parts = [
+        f"{own.loss} loss",
+        penalty if rules.penalty else "no penalty",
+        "spectral norm" if own.spectral else "",
+        f"weights within {own.weight_clip:g}" if own.weight_clip else "",
+        f"{own.updates} updates, {own.num_critic_steps} of the critic",
+        f"generator {own.generator} ({own.generator_norm} norm)",
+        f"critic {own.critic} ({own.critic_norm} norm)",
+    ]
+    return ", ".join(filter(None, parts)).replace("none norm", "no norm")

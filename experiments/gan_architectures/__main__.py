@@ -19,9 +19,11 @@ from collections.abc import Mapping
 import numpy as np
 import rich.console
 import rich.table
+from rich.text import Text
 
-from experiments import training
-from experiments.gan.build import all_critic_steps
+from experiments import course
+from experiments.command_line import errors_exit, parse
+from experiments.gan import EXPERIMENT
 from experiments.gan_architectures.cells import (
     NUM_SHOWN,
     Cell,
@@ -29,53 +31,47 @@ from experiments.gan_architectures.cells import (
     cell_settings,
     train_cell,
 )
-from experiments.sample_metrics import Yardstick, make_yardstick
-from experiments.settings import DataInfo, errors_exit, parse
-from jaxgen.data.dataset import Dataset
+from jaxgen import metrics
+from jaxgen.data import Dataset, describe
 from jaxgen.files import write_atomically
-from jaxgen.training.platform import configure
+from jaxgen.training import jax_setup
 
 
 def main() -> None:
     """Trains every cell that is not done, prints the table and draws the figure."""
     settings = parse(Settings, "experiments.gan_architectures", __doc__)
-    configure()
     with errors_exit(2, ValueError):
+        jax_setup.configure()
         dataset = settings.data.load()
         grid = {
-            (row, column): cell_settings(settings, row, column)
+            (row, column): course.prepare(EXPERIMENT, cell_settings(settings, row, column), dataset)
             for row in settings.architectures
             for column in settings.losses
         }
-        for cell in grid.values():
-            training.check(dataset, all_critic_steps(cell))
-    yardstick = make_yardstick(dataset)
+    print(describe(dataset))
     cells: dict[tuple[str, str], Cell] = {}
     for number, (names, cell) in enumerate(grid.items(), start=1):
         print(f"{number} of {len(grid)}: {names[0]}, {names[1]}", file=sys.stderr)
-        cells[names] = train_cell(cell, dataset, yardstick)
+        cells[names] = train_cell(cell)
     rows = [
         {"networks": row, "loss": column, "coverage": cell.coverage, "frechet": cell.frechet}
         for (row, column), cell in cells.items()
     ]
-    results = pathlib.Path(settings.run_dir) / "results.json"
-    write_atomically(results, json.dumps(rows, indent=1) + "\n")
-    rich.console.Console().print(_table(settings, dataset, yardstick, cells))
-    path = pathlib.Path(settings.run_dir) / "robustness.png"
-    _draw(path, settings, dataset, cells)
-    print(f"results: {results}\nfigure: {path}")
+    folder = pathlib.Path(settings.run_dir).expanduser()
+    write_atomically(folder / "results.json", json.dumps(rows, indent=1) + "\n")
+    rich.console.Console().print(_table(settings, dataset, cells))
+    _draw(folder / "robustness.png", settings, dataset, cells)
+    print(f"results: {folder / 'results.json'}\nfigure: {folder / 'robustness.png'}")
 
 
 def _table(
-    settings: Settings,
-    dataset: Dataset,
-    yardstick: Yardstick,
-    cells: Mapping[tuple[str, str], Cell],
+    settings: Settings, dataset: Dataset, cells: Mapping[tuple[str, str], Cell]
 ) -> rich.table.Table:
+    note = metrics.cached_features(dataset).note
     table = rich.table.Table(
         "networks",
-        title=f"{dataset.name}: coverage of the test images (Frechet distance of features)",
-        caption=f"{settings.steps:,} steps a cell; features: {yardstick.note}, net {yardstick.net.name[:8]}",
+        title=Text(f"{dataset.name}: coverage of the test images (Frechet distance of features)"),
+        caption=Text(f"{settings.steps:,} steps a cell; features: {note}"),
         title_justify="left",
         caption_justify="left",
     )
@@ -95,7 +91,8 @@ def _draw(
     """A sheet of samples for every cell."""
     from jaxgen import plots
 
-    levels = DataInfo.of(dataset).levels
+    levels = dataset.levels
+    assert levels is not None
     blank = np.zeros((NUM_SHOWN, *dataset.shape), np.uint8)
 
     def sheet(cell: Cell) -> np.ndarray:

@@ -2,23 +2,19 @@
 
 import dataclasses
 import pathlib
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from experiments import training
-from experiments.gan.build import all_critic_steps, build, build_game
+from experiments import course, measurement
+from experiments.command_line import errors_exit
+from experiments.course import Course
+from experiments.experiment import RunSettings, Trained
+from experiments.gan import EXPERIMENT
+from experiments.gan.settings import Sampling
 from experiments.gan.settings import Settings as GANSettings
-from experiments.sample_metrics import Yardstick, measure_samples
-from experiments.settings import (
-    DataInfo,
-    DataSettings,
-    TrainingSettings,
-    errors_exit,
-    require,
-    require_at_least,
-)
-from jaxgen.data.dataset import Dataset
+from experiments.ranges import AT_LEAST_1, POSITIVE, SHARE, check_ranges, require
+from experiments.settings import DataSettings, OptimizerSettings, Plan, TrainingSettings
 from jaxgen.files import write_atomically
 from jaxgen.training.checkpoint import CheckpointError
 from jaxgen.training.loop import NonFiniteError
@@ -61,21 +57,21 @@ class Settings:
     """The rows."""
     losses: tuple[Loss, ...] = get_args(Loss)
     """The columns."""
-    steps: int = 600
+    steps: Annotated[int, AT_LEAST_1] = 600
     """Generator steps of every cell."""
-    batch_size: int = 64
+    batch_size: Annotated[int, AT_LEAST_1] = 64
     """Real examples in a critic step."""
-    learning_rate: float = 1e-3
-    """Of both players' Adam."""
-    beta1: float = 0.0
-    """First moment's decay of both Adams."""
-    width: int = 32
+    learning_rate: Annotated[float, POSITIVE] = 1e-3
+    """Of Adam, for both networks."""
+    beta1: Annotated[float, SHARE] = 0.0
+    """First moment's decay of Adam."""
+    width: Annotated[int, AT_LEAST_1] = 32
     """Channels of the largest feature maps."""
     seed: int = 0
     """Of every cell."""
 
     def __post_init__(self) -> None:
-        require_at_least(self, {"steps": 1, "batch_size": 1, "width": 1})
+        check_ranges(self)
         for name in ("architectures", "losses"):
             values = getattr(self, name)
             is_set = 0 < len(values) == len(set(values))
@@ -87,7 +83,8 @@ class Cell(NamedTuple):
 
     Attributes:
         samples: uint8 images `[16, H, W, C]`; None if the training diverged.
-        coverage: share of test images with a sample among their nearest neighbours; None if it diverged.
+        coverage: share of test images with a sample among their nearest neighbours; None if it
+            diverged.
         frechet: distance of features from the test images; None if it diverged.
     """
 
@@ -99,53 +96,44 @@ class Cell(NamedTuple):
         return "diverged" if self.samples is None else f"{self.coverage:.2f} ({self.frechet:.1f})"
 
 
-def cell_settings(settings: Settings, architecture: str, loss: str) -> GANSettings:
+def cell_settings(
+    settings: Settings, architecture: str, loss: str
+) -> RunSettings[GANSettings, Sampling]:
     """The settings with which `experiments.gan` would train a cell.
 
-    A critic has batch norm, and layer norm under a penalty, as in the paper, where the architecture does not say
-    otherwise.
+    A critic has batch norm, and layer norm under a penalty, as in the paper, where the architecture
+    does not say otherwise.
     """
     method = {"penalty": "none", "num_critic_steps": 1, **_LOSSES[loss]}
     norm = "batch" if method["penalty"] == "none" else "layer"
-    return GANSettings(
+    rate = settings.learning_rate
+    own = {"critic_norm": norm, **method, **_ARCHITECTURES[architecture]}
+    return dataclasses.replace(
+        EXPERIMENT.defaults(),
         run_dir=str(pathlib.Path(settings.run_dir) / f"{architecture}-{loss}"),
         data=settings.data,
-        training=TrainingSettings(
-            steps=settings.steps,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            ema_decay=0.99,
-            seed=settings.seed,
-            checkpoint_every=settings.steps,
-        ),
-        critic_learning_rate=settings.learning_rate,
-        beta1=settings.beta1,
-        width=settings.width,
-        **{"critic_norm": norm, **method, **_ARCHITECTURES[architecture]},
+        plan=Plan(settings.steps, settings.batch_size, checkpoint_every=settings.steps),
+        optimizer=OptimizerSettings(learning_rate=rate, beta1=settings.beta1),
+        training=TrainingSettings(ema_decay=0.99, seed=settings.seed),
+        model=GANSettings(critic_learning_rate=rate, width=settings.width, **own),
     )
 
 
-def train_cell(settings: GANSettings, dataset: Dataset, yardstick: Yardstick) -> Cell:
+def train_cell(cell: Course) -> Cell:
     """Trains a cell, or finds what became of it, and measures its samples."""
-    from experiments.gan.latent_pictures import make_draw
-    from experiments.gan.pictures import measured_samples
-
-    info = DataInfo.of(dataset)
-    game = build_game(settings, info)
-    with training.open_experiment("gan", settings, info, free_settings=("draw_every",)) as run:
+    with course.opened(cell) as run:
         diverged = run.path / "diverged.txt"
         if diverged.is_file():
             return Cell()
         try:
             with errors_exit(1, CheckpointError), errors_exit(2, ValueError):
-                state = training.try_to_train(
-                    build(settings, game), dataset, run, all_critic_steps(settings)
-                )
+                state = course.try_to_train(cell, run)
         except NonFiniteError as error:
             write_atomically(diverged, f"{error}\n")
             return Cell()
-        generate = make_draw(game)(state)
-        _, samples = measured_samples(dataset, info, game, generate)
-        record = measure_samples(run, dataset, yardstick, samples)
+        steps = cell.settings.plan.steps
+        trained = Trained(run, cell.settings, cell.dataset, cell.info, cell.method, state, steps)
+        record, samples = measurement.measure_samples(trained, NUM_SHOWN)
+        measurement.write_sample_metrics(trained, record)
     values = record["metrics"]["samples"]
     return Cell(samples[:NUM_SHOWN], values["coverage"], values["Frechet distance of features"])

@@ -8,49 +8,48 @@ python -m experiments.mode_collapse --target stacked --dataset mnist --data-dir 
 The defaults are the protocol of the target, which --help shows beside its --target.
 """
 
-import contextlib
 import dataclasses
-import sys
+import os
 
 import jax
 import rich.console
 
+from experiments.command_line import errors_exit, parse, peek
+from experiments.course import run_directory
 from experiments.mode_collapse.methods import build, rows
 from experiments.mode_collapse.results import Result, load_results, results_file
 from experiments.mode_collapse.settings import PROTOCOLS, Settings
 from experiments.mode_collapse.targets import Target, mixture, stacked
 from experiments.mode_collapse.training import one_by_one, train
-from experiments.settings import errors_exit, parse, peek
+from jaxgen.data import describe
+from jaxgen.training import jax_setup
 from jaxgen.training.checkpoint import CheckpointError
-from jaxgen.training.platform import configure
-from jaxgen.training.run_directory import RunDirectory, open_run
+from jaxgen.training.run_directory import RunDirectory
 
 
 def main() -> None:
     """Trains every method that is not done, prints the table and draws the figures."""
     protocol = PROTOCOLS.get(peek("target") or "ring", PROTOCOLS["ring"])
     settings = parse(Settings, "experiments.mode_collapse", __doc__, default=protocol)
-    configure()
+    with errors_exit(2, ValueError):
+        jax_setup.configure()
+        target = _target(settings)
     config = {"experiment": "mode_collapse", "settings": dataclasses.asdict(settings)}
     free_keys = ("settings.run_dir", "settings.methods", "settings.data.data_dir")
-    with contextlib.ExitStack() as stack:
-        with errors_exit(2, ValueError):
-            run = stack.enter_context(open_run(settings.run_dir, config, free_keys=free_keys))
-        try:
-            with errors_exit(1, CheckpointError), errors_exit(2, ValueError):
-                target = _target(settings)
-                for method in settings.methods:
-                    if load_results(run).get(method, Result()).step < settings.steps:
-                        _train(method, settings, target, run)
-        except KeyboardInterrupt:
-            print("\ninterrupted; the same line goes on from the last minute", file=sys.stderr)
-            sys.exit(130)
+    path = os.path.expanduser(settings.run_dir)
+    with run_directory(path, config, free_keys) as run:
+        with errors_exit(1, CheckpointError), errors_exit(2, ValueError):
+            for method in settings.methods:
+                if load_results(run).get(method, Result()).step < settings.steps:
+                    _train(method, settings, target, run)
         _show(run, settings, target)
 
 
 def _target(settings: Settings) -> Target:
     if settings.target == "stacked":
-        return stacked(settings.data.load())
+        dataset = settings.data.load()
+        print(describe(dataset))
+        return stacked(dataset)
     return mixture(settings.target)
 
 

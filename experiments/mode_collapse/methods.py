@@ -5,11 +5,10 @@ from typing import NamedTuple
 import flax.linen as nn
 import optax
 
-from experiments.gan.build import PENALTIES
 from experiments.mode_collapse.settings import Settings
 from experiments.mode_collapse.targets import Target
 from jaxgen import gan
-from jaxgen.gan import objectives
+from jaxgen.gan import objectives, penalties
 from jaxgen.types import Algorithm
 
 
@@ -32,9 +31,10 @@ class Row(NamedTuple):
 def rows(settings: Settings) -> dict[str, Row]:
     """All methods by name."""
     clipping = gan.Rules(weight_clip=settings.weight_clip)
-    penalty = gan.Rules(PENALTIES["wgan_gp"], settings.penalty_weight)
+    wgan_gp = gan.Rules(penalties.wgan_gp, settings.penalty_weight)
     r1, r1_r2 = (
-        gan.Rules(PENALTIES[name], settings.zero_centered_weight) for name in ("r1", "r1_r2")
+        gan.Rules(penalty, settings.zero_centered_weight)
+        for penalty in (penalties.r1, penalties.r1_r2)
     )
     num_steps = settings.wasserstein_critic_steps
     return {
@@ -44,7 +44,7 @@ def rows(settings: Settings) -> dict[str, Row]:
         "least_squares": Row(objectives.least_squares),
         "hinge": Row(objectives.hinge),
         "wasserstein_clipping": Row(objectives.wasserstein, clipping, num_steps),
-        "wasserstein_penalty": Row(objectives.wasserstein, penalty, num_steps),
+        "wasserstein_penalty": Row(objectives.wasserstein, wgan_gp, num_steps),
         "relativistic_r1": Row(objectives.relativistic, r1),
         "relativistic_r1_r2": Row(objectives.relativistic, r1_r2),
     }

@@ -24,7 +24,8 @@ _NUM_IMAGES = 16
 def make_table(
     title: str, results: Mapping[str, Result], target: Target, num_samples: int
 ) -> rich.table.Table:
-    """Makes the table: mean and standard deviation over the seeds of each method, below a draw of the data.
+    """Makes the table: mean and standard deviation over the seeds of each method, below a draw of
+    the data.
 
     Args:
         title: of the table.
@@ -58,7 +59,9 @@ def make_table(
 
 
 def _spread(values: Sequence[float | None], digits: int) -> str:
-    """Mean and sample standard deviation of the values that there are, and their number if some are missing."""
+    """Mean and sample standard deviation of the values that there are, and their number if some are
+    missing.
+    """
     known = [value for value in values if value is not None]
     if not known:
         return "none"
@@ -149,7 +152,9 @@ def _scatter(axes: Axes, x: np.ndarray, centres: np.ndarray) -> None:
 
 
 def _draw_gradients(run: RunDirectory, results: Mapping[str, Result]) -> None:
-    """The generator's gradient: in the logit of a fake, exactly, and in its parameters, as measured."""
+    """The generator's gradient: in the logit of a fake, exactly, and in its parameters, as
+    measured.
+    """
     figure = plots.new_figure(10.0, 4.0)
     exact, measured = figure.subplots(1, 2)
     logits = np.linspace(-_LARGEST_LOGIT, _LARGEST_LOGIT, 301)

@@ -24,7 +24,8 @@ class Result:
         modes: modes found, `[T][S]`.
         good_share: share of good samples, `[T][S]`; of images `[T][0]`.
         kl: divergence of the modes from uniform, in nats, `[T][S]`; None where no sample is good.
-        generator_gradient: mean norm of the generator's gradient in a dispatch, `[T][S]`; None where it is not finite.
+        generator_gradient: mean norm of the generator's gradient in a dispatch, `[T][S]`; None
+            where it is not finite.
         seconds: of training all seeds and counting, compilation included.
     """
 
@@ -91,7 +92,9 @@ def load_results(run: RunDirectory) -> dict[str, Result]:
 
 
 def save_result(run: RunDirectory, name: str, result: Result, samples: np.ndarray) -> None:
-    """Writes the result of a method among the others, and its samples beside them; of images the first 64 a seed."""
+    """Writes the result of a method among the others, and its samples beside them; of images the
+    first 64 a seed.
+    """
     buffer = io.BytesIO()
     np.save(buffer, samples if samples.ndim == 3 else samples[:, :_NUM_IMAGES_KEPT])
     write_atomically(samples_file(run, name), buffer.getvalue())

@@ -1,10 +1,10 @@
 """Settings of the comparison, and the protocols: those that are pinned for each target."""
 
 import dataclasses
-import math
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from experiments.settings import DataSettings, require, require_at_least
+from experiments.ranges import AT_LEAST_1, POSITIVE, SHARE, check_ranges, require
+from experiments.settings import DataSettings
 
 Method = Literal[
     "minimax",
@@ -21,78 +21,70 @@ Method = Literal[
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings of a comparison of adversarial methods; the defaults are the ring's, the others stand in `PROTOCOLS`."""
+    """Settings of a comparison of adversarial methods; the defaults are the ring's, the others
+    stand in `PROTOCOLS`.
+    """
 
     run_dir: str = "runs/mode_collapse"
     """Directory of the results; the same line skips the methods that are done."""
     target: Literal["ring", "grid", "stacked"] = "ring"
-    """8 Gaussians on a circle, 25 on a square grid, or images that hold one image of the data set in each channel."""
+    """8 Gaussians on a circle, 25 on a square grid, or images with one image in each channel."""
     data: DataSettings = dataclasses.field(default_factory=DataSettings)
     methods: tuple[Method, ...] = get_args(Method)
     """The rows of the table."""
-    num_seeds: int = 4
+    num_seeds: Annotated[int, AT_LEAST_1] = 4
     """Runs of each method, trained at once."""
     seed: int = 0
     """The first of the seeds."""
-    steps: int = 3000
+    steps: Annotated[int, AT_LEAST_1] = 3000
     """Generator steps."""
-    steps_per_call: int = 100
-    """Steps in one dispatch to the device, behind each point of the curves; it divides the steps."""
-    batch_size: int = 100
+    steps_per_call: Annotated[int, AT_LEAST_1] = 100
+    """Steps in one dispatch, behind each point of the curves; it divides the steps."""
+    batch_size: Annotated[int, AT_LEAST_1] = 100
     """Real examples in a critic step."""
-    learning_rate: float = 2e-3
+    learning_rate: Annotated[float, POSITIVE] = 2e-3
     """Of Adam, at the start; it falls to 0 along a cosine."""
-    beta1: float = 0.5
+    beta1: Annotated[float, SHARE] = 0.5
     """First moment's decay of Adam."""
-    beta2: float = 0.99
+    beta2: Annotated[float, SHARE] = 0.99
     """Second moment's decay of Adam; at 0.999 single seeds lost modes for good."""
-    sgd_learning_rate: float = 0.1
+    sgd_learning_rate: Annotated[float, POSITIVE] = 0.1
     """Of nonsaturating_sgd, at the start; it falls to 0 along a cosine."""
-    ema_decay: float = 0.99
+    ema_decay: Annotated[float, SHARE] = 0.99
     """Decay of the averaged generator that is sampled; 0 samples the last one."""
     model: Literal["mlp", "dcgan"] = "mlp"
     """Networks of both players; dcgan for images alone."""
-    generator_sizes: tuple[int, ...] = (128, 128, 128, 128)
+    generator_sizes: Annotated[tuple[int, ...], AT_LEAST_1] = (128, 128, 128, 128)
     """Widths of the generator's layers (mlp)."""
-    critic_sizes: tuple[int, ...] = (128, 128)
+    critic_sizes: Annotated[tuple[int, ...], AT_LEAST_1] = (128, 128)
     """Widths of the critic's layers (mlp)."""
-    width: int = 32
+    width: Annotated[int, AT_LEAST_1] = 32
     """Channels of the largest feature maps (dcgan)."""
-    latent_dim: int = 2
+    latent_dim: Annotated[int, AT_LEAST_1] = 2
     """Number of latents."""
-    wasserstein_critic_steps: int = 3
+    wasserstein_critic_steps: Annotated[int, AT_LEAST_1] = 3
     """Critic steps before each generator step of the Wasserstein methods; the others take 1."""
-    weight_clip: float = 0.1
+    weight_clip: Annotated[float, POSITIVE] = 0.1
     """Bound on the critic's parameters (wasserstein_clipping)."""
-    penalty_weight: float = 1.0
+    penalty_weight: Annotated[float, POSITIVE] = 1.0
     """Of the gradient penalty (wasserstein_penalty)."""
-    zero_centered_weight: float = 1.0
+    zero_centered_weight: Annotated[float, POSITIVE] = 1.0
     """Of R1 and of R2 (relativistic_r1 and relativistic_r1_r2)."""
-    num_samples: int = 2500
+    num_samples: Annotated[int, AT_LEAST_1] = 2500
     """Samples of each seed behind a count."""
 
     def __post_init__(self) -> None:
-        counts = ("num_seeds", "steps", "steps_per_call", "batch_size", "latent_dim", "num_samples")
-        least = dict.fromkeys((*counts, "wasserstein_critic_steps", "width"), 1)
-        require_at_least(self, least)
-        require(
-            0 <= self.seed < 2**32 - self.num_seeds, "seed", self.seed, "0 to 2**32 less the seeds"
-        )
+        check_ranges(self)
+        last = 2**32 - self.num_seeds
+        require(0 <= self.seed < last, "seed", self.seed, f"0 to {last - 1}")
         per_call = self.steps_per_call
         require(self.steps % per_call == 0, "steps_per_call", per_call, "a divisor of the steps")
         names = ", ".join(self.methods)
         is_set = 0 < len(self.methods) == len(set(self.methods))
         require(is_set, "methods", names or "none", "one or more, each once")
-        positive = ("learning_rate", "sgd_learning_rate", "weight_clip", "penalty_weight")
-        for name in (*positive, "zero_centered_weight"):
-            value = getattr(self, name)
-            require(0.0 < value < math.inf, name, value, "a finite number above 0")
-        for name in ("beta1", "beta2", "ema_decay"):
-            value = getattr(self, name)
-            require(0.0 <= value < 1.0, name, value, "in [0, 1)")
         for name in ("generator_sizes", "critic_sizes"):
             sizes = getattr(self, name)
-            require(min(sizes, default=0) >= 1, name, sizes, "one or more numbers of at least 1")
+            require(len(sizes) > 0, name, sizes, "one or more numbers of at least 1")
         is_image = self.target == "stacked"
         require(is_image or self.model == "mlp", "model", self.model, "mlp for points in the plane")
         name = self.data.dataset
@@ -118,7 +110,8 @@ PROTOCOLS = {
         num_samples=26_000,
     ),
 }
-"""Of PacGAN (Lin et al. 2018) are the mixtures, batches of 100, two latents and the numbers of samples. Its networks
-(generator 400 x 2, critic of 200 maxout units) learn from 40 million points at a rate of 1e-4 with b1 0.8; these are
-narrower and deeper, and the rate is higher and falls to 0, so that ten seeds of the grid take minutes on a CPU. Penalty
-weights grow with the square of the data's scale, so stacked images have others."""
+"""Of PacGAN (Lin et al. 2018) are the mixtures, batches of 100, two latents and the numbers of
+samples. Its networks (generator 400 x 2, critic of 200 maxout units) learn from 40 million points
+at a rate of 1e-4 with b1 0.8; these are narrower and deeper, and the rate is higher and falls to 0,
+so that ten seeds of the grid take minutes on a CPU. Penalty weights grow with the square of the
+data's scale, so stacked images have others."""

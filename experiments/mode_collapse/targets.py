@@ -1,4 +1,6 @@
-"""What the methods learn: mixtures of Gaussians in the plane, and images with one class in each channel."""
+"""What the methods learn: mixtures of Gaussians in the plane, and images with one class in each
+channel.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.training import EVALUATION_SEED
+from experiments.measurement import EVALUATION_SEED
 from jaxgen import metrics
-from jaxgen.data import toy
+from jaxgen.data import labelled, toy
 from jaxgen.data.dataset import Dataset
 from jaxgen.metrics.features import predict
 from jaxgen.types import Array, Key, PyTree
@@ -31,7 +33,8 @@ class Counts(NamedTuple):
     Attributes:
         num_found: modes with a sample.
         good_share: share of samples within 3 standard deviations of a mode; None of images.
-        kl: divergence of the histogram of modes from uniform, in nats; not finite where there is none.
+        kl: divergence of the histogram of modes from uniform, in nats; not finite where there is
+            none.
     """
 
     num_found: int
@@ -40,13 +43,13 @@ class Counts(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A law with equal modes.
+    """A distribution with equal modes.
 
     Attributes:
         shape: of one example, `(2,)` or `(H, W, C)`.
         levels: number of pixel values; None for the plane.
-        data: arrays that `draw` needs.
-        draw: ``(data, key, num) -> x [num, ...]``, independent draws.
+        data: arrays that `sample` needs.
+        sample: ``(data, key, num) -> x [num, ...]``, independent draws.
         score: counts samples `[N, ...]`; those that are not finite belong to no mode.
         num_modes: number of modes.
         perfect: what a perfect sampler scores, in words, by number of samples.
@@ -56,7 +59,7 @@ class Target(NamedTuple):
     shape: tuple[int, ...]
     levels: int | None
     data: PyTree
-    draw: Callable[[PyTree, Key, int], Array]
+    sample: Callable[[PyTree, Key, int], Array]
     score: Callable[[np.ndarray], Counts]
     num_modes: int
     perfect: Callable[[int], str]
@@ -64,18 +67,19 @@ class Target(NamedTuple):
 
 
 def examples(target: Target, num: int) -> np.ndarray:
-    """Draws examples of a target itself, `[num, ...]`, the same at every call."""
-    return np.asarray(target.draw(target.data, jax.random.key(EVALUATION_SEED), num))
+    """Samples a target itself, `[num, ...]`, the same at every call."""
+    return np.asarray(target.sample(target.data, jax.random.key(EVALUATION_SEED), num))
 
 
 def mixture(name: str) -> Target:
-    """Makes a mixture of PacGAN: a ring of radius 1 with std 0.01, or a grid of spacing 2 with std 0.05.
+    """Makes a mixture of PacGAN: a ring of radius 1 with std 0.01, or a grid of spacing 2 with std
+    0.05.
 
     Args:
         name: 'ring' or 'grid'.
 
     Source:
-        Lin, Khetan, Fanti and Oh (2018), PacGAN, section 4.1.
+        Lin et al. 2018, "PacGAN: the power of two samples in GANs", section 4.1.
     """
     centres, std = _MIXTURES[name]
     sample = toy.gaussians(centres, std=std).sample
@@ -97,7 +101,7 @@ def mixture(name: str) -> Target:
         shape=(2,),
         levels=None,
         data=None,
-        draw=lambda _, key, num: sample(key, num),
+        sample=lambda _, key, num: sample(key, num),
         score=score,
         num_modes=len(centres),
         perfect=perfect,
@@ -106,9 +110,11 @@ def mixture(name: str) -> Target:
 
 
 def stacked(dataset: Dataset) -> Target:
-    """Stacks three train images drawn at random as channels: one mode for each combination of classes.
+    """Stacks three train images drawn at random as channels: one mode for each combination of
+    classes.
 
-    A classifier trained on single images (`metrics.train_features`) tells the class of each part of a sample.
+    A classifier trained on single images (`metrics.cached_features`) tells the class of each part
+    of a sample.
 
     Args:
         dataset: labelled images `[H, W, C]`; the stacked ones have 3 C channels.
@@ -117,30 +123,34 @@ def stacked(dataset: Dataset) -> Target:
         ValueError: if the data have no labels, or no accurate classifier is found.
 
     Source:
-        Metz, Poole, Pfau and Sohl-Dickstein (2017), Unrolled generative adversarial networks, section 3.3.1.
+        Metz et al. 2017, "Unrolled generative adversarial networks", section 3.3.1.
     """
-    net = metrics.train_features(dataset)
-    train = dataset.train.gather(np.arange(len(dataset.train)))
-    num_classes = net.module.num_classes
-    assert num_classes is not None
+    if dataset.num_classes is None:
+        raise ValueError(f"dataset: {dataset.name} has no labels, expected a class for each image")
+    net = metrics.cached_features(dataset)
+    if not net.is_classifier:
+        raise ValueError(f"dataset: {dataset.name} has no classifier to count modes: {net.note}")
+    split = labelled(dataset.train)
+    train = split.gather(np.arange(len(split)))
+    num_classes = dataset.num_classes
     share = np.bincount(train["label"], minlength=num_classes) / len(train["label"])
-    law = np.einsum("a,b,c->abc", share, share, share).ravel()
-    uniform = np.full(len(law), 1 / len(law))
+    modes = np.einsum("a,b,c->abc", share, share, share).ravel()
+    uniform = np.full(len(modes), 1 / len(modes))
 
-    def draw(images: Array, key: Key, num: int) -> Array:
+    def sample(images: Array, key: Key, num: int) -> Array:
         indices = jax.random.randint(key, (NUM_STACKED, num), 0, len(images))
         return jnp.concatenate([images[part] for part in indices], axis=-1)
 
     def score(x: np.ndarray) -> Counts:
         parts = np.split(x, NUM_STACKED, axis=-1)
-        classes = np.stack([predict(net, part) for part in parts], axis=1)
+        classes = np.stack([np.asarray(predict(net, part)) for part in parts], axis=1)
         found = metrics.count_stacked_modes(classes, num_classes=num_classes)
         return Counts(found.num_found, None, found.kl)
 
     def perfect(num: int) -> str:
         return (
-            f"{np.count_nonzero(law)} modes and a KL of {metrics.expected_kl(num, law, uniform):.4f} nats from uniform "
-            f"modes; classes are those of a classifier of test accuracy {net.test_accuracy:.3f}, net {net.name[:8]}"
+            f"{np.count_nonzero(modes)} modes and a KL of "
+            f"{metrics.expected_kl(num, modes, uniform):.4f} nats from uniform modes; classes are those of a {net.note}"
         )
 
     height, width, channels = dataset.shape
@@ -148,8 +158,8 @@ def stacked(dataset: Dataset) -> Target:
         shape=(height, width, NUM_STACKED * channels),
         levels=dataset.levels,
         data=jnp.asarray(train["x"]),
-        draw=draw,
+        sample=sample,
         score=score,
-        num_modes=len(law),
+        num_modes=len(modes),
         perfect=perfect,
     )

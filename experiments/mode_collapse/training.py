@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.measurement import EVALUATION_SEED
 from experiments.mode_collapse.results import Result, load_results, save_result
 from experiments.mode_collapse.targets import Counts, Target
-from experiments.training import EVALUATION_SEED
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.progress import Progress
 from jaxgen.training.run_directory import RunDirectory
@@ -34,13 +34,14 @@ def train(
     num_samples: int,
     map_seeds: Callable[..., Callable[..., Any]] = jax.vmap,
 ) -> Result:
-    """Trains all seeds in one program, counts modes after each dispatch, and goes on where an earlier start stopped.
+    """Trains all seeds in one program, counts modes after each dispatch, and goes on where an
+    earlier start stopped.
 
     About every minute, and at the end, the state and the result are saved.
 
     Args:
         algorithm: adversarial method.
-        target: to learn, drawn anew for each step.
+        target: to learn, sampled anew for each step.
         run: where results and checkpoints lie.
         name: of the method.
         seeds: of the runs.
@@ -86,7 +87,9 @@ def train(
 
 
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.vmap` as a loop in one program: convolutions over several kernels at once are slow on a CPU."""
+    """`jax.vmap` as a loop in one program: convolutions over several kernels at once are slow on a
+    CPU.
+    """
     return lambda *args: jax.lax.map(lambda each: function(*each), args)
 
 
@@ -109,7 +112,7 @@ def _programs(
     def advance(data: PyTree, steps: Array, state: PyTree, key: Key) -> tuple[PyTree, Array]:
         def step(state: PyTree, index: Array) -> tuple[PyTree, Array]:
             data_key, step_key = jax.random.split(jax.random.fold_in(key, index + 1))
-            batch = {"x": target.draw(data, data_key, batch_size)}
+            batch = {"x": target.sample(data, data_key, batch_size)}
             state, metrics = algorithm.step(state, batch, step_key)
             return state, metrics["generator_gradient_norm"]
 

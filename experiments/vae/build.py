@@ -1,102 +1,106 @@
-"""Builds the model and the algorithm that the settings of a VAE run name."""
+"""Builds the model and the algorithm of a VAE run, and what is fitted after its training."""
 
+import dataclasses
+import functools
 import pathlib
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
+from experiments import course
+from experiments.experiment import Method, RunSettings, Trained
+from experiments.latent_pictures import encode_part
+from experiments.optimizers import make_optimizer
 from experiments.settings import DataInfo
-from experiments.vae.settings import Settings, is_autoencoder
+from experiments.vae.settings import Sampling, Settings
 from jaxgen import vae
-from jaxgen.distributions import NormalMixture
-from jaxgen.types import Algorithm
+from jaxgen.data import subset
+from jaxgen.vae import likelihoods, priors
 
-MIXTURE_FILE = "mixture.npz"
-"""The mixture fitted to the codes of a run, in its directory."""
+FITTED = "mixture.npz"  # The mixture fitted to the codes of a run, in its directory.
+CODES = "autoencoder/codes.npy"
+"""Codes of the test images shown, by a plain autoencoder of the same shape as the VAE."""
+NUM_SHOWN = 2000  # Test images whose latents are shown.
 
-_LIKELIHOODS = {
-    "bernoulli": vae.likelihoods.bernoulli,
-    "categorical": vae.likelihoods.categorical,
-    "discretized_logistic": vae.likelihoods.discretized_logistic,
-    "gaussian": vae.likelihoods.gaussian,
-    "gaussian_learned_variance": vae.likelihoods.gaussian_learned_variance,
-}
+VaeSettings = RunSettings[Settings, Sampling]
 
 
-def build_model(settings: Settings, info: DataInfo) -> vae.VAE:
-    """Builds the module of a run.
-
-    Raises:
-        ValueError: if a setting does not fit the data.
-    """
-    likelihood = _likelihood(settings, info.levels)
+def build_model(settings: VaeSettings, info: DataInfo) -> vae.VAE:
+    """Builds the module of a run, or raises ValueError if a setting does not fit the data."""
+    own = settings.model
+    likelihood = {
+        "auto": likelihoods.usual,
+        "bernoulli": likelihoods.bernoulli,
+        "categorical": likelihoods.categorical,
+        "discretized_logistic": likelihoods.discretized_logistic,
+        "gaussian": likelihoods.gaussian,
+        "gaussian_learned_variance": likelihoods.gaussian_learned_variance,
+    }[own.likelihood](levels=info.image_levels)
     common: dict[str, Any] = {
-        "latent_dim": settings.latent_dim,
-        "dropout_rate": settings.dropout_rate,
-        "num_pseudo_inputs": settings.num_pseudo_inputs,
+        "latent_dim": own.latent_dim,
+        "dropout_rate": own.dropout_rate,
+        "num_pseudo_inputs": own.num_pseudo_inputs,
+        "dtype": jnp.dtype(settings.training.dtype),
     }
-    if settings.model == "mlp":
-        return vae.mlp_vae(info.shape, likelihood, hidden_sizes=settings.hidden_sizes, **common)
-    return vae.conv_vae(info.shape, likelihood, channels=settings.channels, **common)
+    if own.model == "mlp":
+        return vae.mlp_vae(info.shape, likelihood, hidden_sizes=own.hidden_sizes, **common)
+    return vae.conv_vae(info.shape, likelihood, channels=own.channels, **common)
 
 
-def _likelihood(settings: Settings, levels: int) -> vae.likelihoods.Likelihood:
-    name: str = settings.likelihood
-    if name == "auto":
-        by_levels = "categorical" if levels <= 32 else "discretized_logistic"
-        name = "bernoulli" if levels == 2 else by_levels
-    return _LIKELIHOODS[name](levels=levels)
-
-
-def build(settings: Settings, info: DataInfo, *, prior: NormalMixture | None = None) -> Algorithm:
-    """Builds the algorithm of a run.
-
-    Args:
-        settings: of the run.
-        info: about the data.
-        prior: a mixture to install in place of the model's prior.
-
-    Returns:
-        The algorithm.
-
-    Raises:
-        ValueError: if a setting does not fit the data or another setting.
-    """
-    model = build_model(settings, info)
-    common: dict[str, Any] = {
-        "levels": info.levels,
-        "prior": prior,
-        "ema_decay": settings.training.ema_decay,
-    }
-    optimizer = optax.adam(settings.training.learning_rate)
-    if is_autoencoder(settings):
-        is_denoising, is_sparse = (settings.objective == name for name in ("denoising", "sparse"))
-        return vae.autoencoder_algorithm(
+def build(settings: VaeSettings, info: DataInfo, path: pathlib.Path | None) -> Method:
+    """Builds the algorithm; a finished run samples from its mixture, where that is asked for."""
+    own, model = settings.model, build_model(settings, info)
+    optimizer = make_optimizer(settings.optimizer, settings.plan.steps)
+    common: dict[str, Any] = {"levels": info.levels, "ema_decay": settings.training.ema_decay}
+    bounds = {**common, "num_importance_samples": own.importance_samples}
+    if own.is_autoencoder:
+        algorithm = vae.autoencoder_algorithm(
             model,
             optimizer,
-            masking_probability=settings.masking_probability if is_denoising else 0.0,
-            activity_weight=settings.activity_weight if is_sparse else 0.0,
+            masking_probability=own.masking_probability * (own.objective == "denoising"),
+            activity_weight=own.activity_weight * (own.objective == "sparse"),
             **common,
         )
-    common["num_importance_samples"] = settings.importance_samples
-    if settings.objective == "importance_weighted":
-        return vae.importance_weighted_algorithm(
-            model, optimizer, num_samples=settings.num_samples, **common
+    elif own.objective == "importance_weighted":
+        algorithm = vae.importance_weighted_algorithm(
+            model, optimizer, num_samples=own.num_samples, **bounds
         )
-    beta = optax.linear_schedule(0.0, settings.beta, settings.warm_up_steps)
-    needs_draws = settings.num_pseudo_inputs or prior is not None
-    return vae.elbo_algorithm(
-        model,
-        optimizer,
-        beta=beta if settings.warm_up_steps else settings.beta,
-        kl="monte_carlo" if needs_draws else "closed_form",
-        free_bits=settings.free_bits,
-        **common,
+    else:
+        rise = optax.linear_schedule(0.0, own.beta, own.kl_warm_up_steps)
+        beta = rise if own.kl_warm_up_steps else own.beta
+        algorithm = vae.elbo_algorithm(
+            model, optimizer, beta=beta, free_bits=own.free_bits, **bounds
+        )
+    prior, chosen = None, settings.sampling.prior
+    if path is not None and (chosen == "mixture" or (chosen == "auto" and own.is_autoencoder)):
+        prior = priors.load_mixture(path / FITTED)
+    temperature = settings.sampling.temperature
+    sample = vae.sampler(model, levels=info.image_levels, prior=prior, temperature=temperature)
+    words = f"{own.objective.replace('_', '-')}, {own.model} networks, {own.latent_dim} latents"
+    return Method(algorithm._replace(sample=sample), words)
+
+
+def finish(trained: Trained) -> None:
+    """Fits the mixture to the codes, and trains a plain autoencoder of the same shape."""
+    settings, own, path = trained.settings, trained.settings.model, trained.directory.path
+    codec = vae.codec(build_model(settings, trained.info), levels=trained.info.image_levels)
+    if jax.process_index() == 0:
+        encode = functools.partial(codec.encode, trained.state.eval_variables)
+        codes = encode_part(encode, trained.dataset.train).mean
+        num = min(own.mixture_components, len(codes))
+        priors.save_mixture(path / FITTED, priors.fit_mixture(codes, num_components=num))
+    if own.is_autoencoder or own.autoencoder_steps == 0:
+        return
+    print(f"training an autoencoder of the same shape for {own.autoencoder_steps} steps")
+    reference = dataclasses.replace(
+        settings,
+        model=dataclasses.replace(own, objective="autoencoder", num_pseudo_inputs=0),
+        plan=dataclasses.replace(settings.plan, steps=own.autoencoder_steps),
     )
-
-
-def build_for_sampling(settings: Settings, info: DataInfo, path: pathlib.Path) -> Algorithm:
-    """Builds the algorithm of a trained run; an autoencoder's samples come from the mixture fitted to its codes."""
-    fitted = path / MIXTURE_FILE
-    has_mixture = is_autoencoder(settings) and fitted.is_file()
-    return build(settings, info, prior=vae.priors.load_mixture(fitted) if has_mixture else None)
+    state = course.train_beside(trained, reference, build, path / "autoencoder")
+    if jax.process_index() == 0:
+        x = jnp.asarray(subset(trained.dataset.test, NUM_SHOWN)["x"])
+        np.save(path / CODES, codec.encode(state.eval_variables, x).mean)

@@ -1,30 +1,26 @@
-"""Settings of a VAE run."""
+"""Settings of a VAE."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
-from experiments.settings import DataSettings, TrainingSettings, require, require_at_least
+from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, check_ranges
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings of a VAE run."""
+    """The autoencoder or VAE."""
 
-    run_dir: str = "runs/vae"
-    """Directory of the run; the same line with the same directory goes on where it stopped."""
-    data: DataSettings = dataclasses.field(default_factory=DataSettings)
-    training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)
     objective: Literal["elbo", "importance_weighted", "autoencoder", "denoising", "sparse"] = "elbo"
     """What is minimised. The last three are plain autoencoders."""
     model: Literal["mlp", "conv"] = "mlp"
     """Fully connected or convolutional encoder and decoder."""
-    latent_dim: int = 16
+    latent_dim: Annotated[int, AT_LEAST_1] = 16
     """Number of latents; with 2 the whole latent plane is drawn."""
-    hidden_sizes: tuple[int, ...] = (400,)
+    hidden_sizes: Annotated[tuple[int, ...], AT_LEAST_1] = (400,)
     """Widths of the fully connected encoder's layers; the decoder has them in reverse."""
-    channels: tuple[int, ...] = (32, 64)
+    channels: Annotated[tuple[int, ...], AT_LEAST_1] = (32, 64)
     """Channels of the convolutional encoder's layers; the decoder has them in reverse."""
-    dropout_rate: float = 0.2
+    dropout_rate: Annotated[float, SHARE] = 0.2
     """Share of features dropped in training."""
     likelihood: Literal[
         "auto",
@@ -34,51 +30,45 @@ class Settings:
         "gaussian",
         "gaussian_learned_variance",
     ] = "auto"
-    """Distribution of a pixel; auto: bernoulli for 2 levels, categorical up to 32, else discretized_logistic."""
-    num_pseudo_inputs: int = 0
+    """Of a pixel; auto: bernoulli for 2 levels, categorical up to 32, else discretized_logistic."""
+    num_pseudo_inputs: Annotated[int, AT_LEAST_0] = 0
     """Components of a VampPrior; 0 for a standard normal prior."""
-    beta: float = 1.0
+    beta: Annotated[float, AT_LEAST_0] = 1.0
     """Weight of the rate (elbo)."""
-    warm_up_steps: int = 0
+    kl_warm_up_steps: Annotated[int, AT_LEAST_0] = 0
     """Steps over which the weight of the rate rises from 0 to beta (elbo)."""
-    free_bits: float = 0.0
+    free_bits: Annotated[float, AT_LEAST_0] = 0.0
     """Nats below which a latent's mean rate is not pressed further (elbo)."""
-    num_samples: int = 8
+    num_samples: Annotated[int, AT_LEAST_1] = 8
     """Draws of the training bound (importance_weighted)."""
-    masking_probability: float = 0.25
+    masking_probability: Annotated[float, SHARE] = 0.25
     """Share of input pixels set to 0 (denoising)."""
-    activity_weight: float = 0.1
+    activity_weight: Annotated[float, AT_LEAST_0] = 0.1
     """Nats per unit of the code's absolute sum (sparse)."""
-    importance_samples: int = 100
+    importance_samples: Annotated[int, AT_LEAST_0] = 100
     """Draws behind the reported estimate of log p(x)."""
-    mixture_components: int = 20
+    mixture_components: Annotated[int, AT_LEAST_1] = 20
     """Gaussians fitted to the codes after training; autoencoders sample from them."""
-    autoencoder_steps: int = 1000
-    """Training steps of an autoencoder of the same shape, for the comparison of the latents (elbo); 0 leaves it out."""
+    autoencoder_steps: Annotated[int, AT_LEAST_0] = 1000
+    """Training steps of an autoencoder of the same shape, whose latents are shown; 0 for none."""
 
     def __post_init__(self) -> None:
-        least = {
-            "latent_dim": 1,
-            "num_pseudo_inputs": 0,
-            "warm_up_steps": 0,
-            "num_samples": 1,
-            "importance_samples": 0,
-            "mixture_components": 1,
-            "autoencoder_steps": 0,
-            "beta": 0,
-            "free_bits": 0,
-            "activity_weight": 0,
-        }
-        require_at_least(self, least)
-        for name in ("hidden_sizes", "channels"):
-            sizes = getattr(self, name)
-            require(min(sizes, default=1) >= 1, name, sizes, "numbers of at least 1")
-        require(len(self.channels) > 0, "channels", self.channels, "one or more layers")
-        for name in ("dropout_rate", "masking_probability"):
-            share = getattr(self, name)
-            require(0.0 <= share < 1.0, name, share, "in [0, 1)")
+        check_ranges(self)
+
+    @property
+    def is_autoencoder(self) -> bool:
+        """Whether the objective has no likelihood bound."""
+        return self.objective in ("autoencoder", "denoising", "sparse")
 
 
-def is_autoencoder(settings: Settings) -> bool:
-    """Tells whether the objective has no likelihood bound."""
-    return settings.objective in ("autoencoder", "denoising", "sparse")
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How the latents of samples are drawn."""
+
+    prior: Literal["auto", "model", "mixture"] = "auto"
+    """The model's own, or the mixture fitted to the codes; auto: the latter for autoencoders."""
+    temperature: Annotated[float, POSITIVE] = 1.0
+    """Factor of the standard deviations of the prior."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)

@@ -1,0 +1,1 @@
+"""The comparison of trained runs, of any families, on the same data."""

@@ -1,0 +1,137 @@
+"""What a family gives to the course of an experiment: settings, a method, and pictures of its own."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from experiments.settings import (
+    DataInfo,
+    DataSettings,
+    OptimizerSettings,
+    Plan,
+    ProcessSettings,
+    TrainingSettings,
+)
+from jaxgen.data.dataset import Dataset
+from jaxgen.training.run_directory import RunDirectory
+from jaxgen.types import Algorithm, PyTree
+
+Model = TypeVar("Model")
+Sampling = TypeVar("Sampling")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoSampling:
+    """A family whose samples have no settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings(Generic[Model, Sampling]):
+    """All settings of a run."""
+
+    run_dir: str
+    """Directory of the run; the same line with the same directory goes on where it stopped."""
+    data: DataSettings
+    plan: Plan
+    optimizer: OptimizerSettings
+    training: TrainingSettings
+    processes: ProcessSettings
+    model: Model
+    sampling: Sampling
+
+
+class Method(NamedTuple):
+    """What the settings of a family make.
+
+    Attributes:
+        algorithm: to train, sample and evaluate.
+        description: what is trained, in a line.
+        batches_per_step: batches of the plan's size that a step sees, such as those of critic
+            steps.
+        is_conditional: whether it is given labels.
+    """
+
+    algorithm: Algorithm
+    description: str = ""
+    batches_per_step: int = 1
+    is_conditional: bool = False
+
+
+class Trained(NamedTuple):
+    """A run that has been trained, for what a family does afterwards.
+
+    Attributes:
+        directory: where it lies.
+        settings: all of them.
+        dataset: the data.
+        info: about the data.
+        method: what was trained.
+        state: the last one.
+        step: training steps behind it.
+    """
+
+    directory: RunDirectory
+    settings: RunSettings[Any, Any]
+    dataset: Dataset
+    info: DataInfo
+    method: Method
+    state: PyTree
+    step: int
+
+
+def _do_nothing(trained: Trained) -> None:
+    pass
+
+
+Build = Callable[[RunSettings[Any, Any], DataInfo, pathlib.Path | None], Method]
+"""``(settings, info, run_path) -> Method``; what a run has fitted after its training lies in the
+path, which is None before."""
+
+
+class Experiment(NamedTuple):
+    """A family of methods, as the course of an experiment knows it.
+
+    Attributes:
+        name: of its folder.
+        model: dataclass of its own settings.
+        build: makes the method of a run.
+        optimizer: defaults.
+        plan: defaults.
+        training: defaults.
+        sampling: dataclass of what may be changed when samples are drawn from a trained run.
+        free: own settings that may change from one start to the next.
+        finish: what is fitted after the training, on every process.
+        pictures: module with ``draw(trained)``, which draws its own pictures into the run's
+            `samples` folder. It is imported after the training, since Matplotlib would delay the
+            first step.
+    """
+
+    name: str
+    model: type
+    build: Build
+    optimizer: OptimizerSettings = OptimizerSettings()
+    plan: Plan = Plan()
+    training: TrainingSettings = TrainingSettings()
+    sampling: type = NoSampling
+    free: tuple[str, ...] = ()
+    finish: Callable[[Trained], None] = _do_nothing
+    pictures: str | None = None
+
+    @property
+    def settings(self) -> Any:
+        """The type of all settings of a run."""
+        return RunSettings[self.model, self.sampling]  # type: ignore[name-defined]
+
+    def defaults(self) -> RunSettings[Any, Any]:
+        """All settings as they are without flags."""
+        return RunSettings(
+            run_dir=f"runs/{self.name}",
+            data=DataSettings(),
+            plan=self.plan,
+            optimizer=self.optimizer,
+            training=self.training,
+            processes=ProcessSettings(),
+            model=self.model(),
+            sampling=self.sampling(),
+        )

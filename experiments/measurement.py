@@ -1,0 +1,154 @@
+"""The numbers of a trained run: those of the test examples, and how far samples lie from the data."""
+
+import dataclasses
+import json
+import time
+from typing import Any
+
+import jax
+import numpy as np
+import rich.console
+import rich.table
+from rich.text import Text
+
+from experiments.experiment import Trained
+from experiments.film import labels_in_turn
+from jaxgen import metrics
+from jaxgen.data import Dataset, labelled, subset
+from jaxgen.files import write_atomically
+from jaxgen.training.evaluation import evaluate, summarize
+from jaxgen.training.sampling import sample_in_blocks
+
+EVALUATION_SEED = 1
+"""Of the noise in evaluations, so that two of them of one state agree."""
+SAMPLING_SEED = 0
+"""Of the samples that are measured and shown."""
+_MAX_MEASURED = 2000
+_MAX_COMPARED = 20_000
+
+
+def evaluate_run(trained: Trained) -> dict[str, np.ndarray]:
+    """Evaluates every test example, with a label if that is needed, on all processes together.
+
+    Returns:
+        Name to values `[N]`.
+
+    Raises:
+        NonFiniteMetricError: if a value is not finite.
+    """
+    test = trained.dataset.test
+    split = labelled(test) if trained.method.is_conditional else test
+    values = evaluate(
+        trained.method.algorithm, trained.state, split, jax.random.key(EVALUATION_SEED)
+    )
+    summarize(values)
+    return values
+
+
+def record_evaluation(trained: Trained, values: dict[str, np.ndarray]) -> None:
+    """Prints the table of the test examples and writes `evaluation.json`.
+
+    Raises:
+        OSError: if the file cannot be written, after the table.
+    """
+    dataset, summaries = trained.dataset, summarize(values)
+    num = len(next(iter(values.values())))
+    title = f"{num:,} test examples of {dataset.name}, step {trained.step:,}"
+    table = rich.table.Table("metric", title=Text(title), title_justify="left")
+    table.add_column("mean", justify="right")
+    table.add_column("standard error", justify="right")
+    for name, summary in summaries.items():
+        table.add_row(name, f"{summary.mean:.4f}", f"{summary.standard_error:.4f}")
+    rich.console.Console().print(table)
+    evaluation = {
+        "dataset": dataset.name,
+        "digest": dataset.digest,
+        "split": "test",
+        "num_examples": num,
+        "levels": dataset.levels,
+        "step": trained.step,
+        "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.state.params)),
+        "metrics": {name: summary._asdict() for name, summary in summaries.items()},
+    }
+    write_atomically(trained.directory.evaluation, json.dumps(evaluation, indent=2) + "\n")
+
+
+def num_measured(dataset: Dataset) -> int:
+    """Number of samples to measure: as many as there are train and test examples, up to 2,000."""
+    return min(_MAX_MEASURED, len(dataset.train), len(dataset.test))
+
+
+def measure_samples(trained: Trained, num_shown: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Compares samples of a run with its data.
+
+    Args:
+        trained: the run.
+        num_shown: number of samples that the pictures want.
+
+    Returns:
+        What `sample_metrics.json` holds, and the samples, `[max(num_measured, num_shown), ...]`.
+    """
+    dataset, num = trained.dataset, num_measured(trained.dataset)
+    samples, per_second = _timed_samples(trained, max(num, num_shown))
+    net = metrics.cached_features(dataset)
+    train = subset(dataset.train, _MAX_COMPARED)["x"]
+    test = subset(dataset.test, num)["x"]
+    record = {
+        "dataset": dataset.name,
+        "digest": dataset.digest,
+        "step": trained.step,
+        "sampling": dataclasses.asdict(trained.settings.sampling),
+        "samples_per_second": per_second,
+        "features": net.note,
+        "feature_net": net.name,
+        **metrics.compare_samples(net, samples[:num], train, test),
+    }
+    return record, samples
+
+
+def record_samples(trained: Trained, num_shown: int) -> np.ndarray:
+    """Prints and writes what `measure_samples` finds, and returns the samples.
+
+    Raises:
+        OSError: if the file cannot be written, after the table.
+    """
+    record, samples = measure_samples(trained, num_shown)
+    rich.console.Console().print(sample_table(record))
+    write_sample_metrics(trained, record)
+    return samples
+
+
+def write_sample_metrics(trained: Trained, record: dict[str, Any]) -> None:
+    """Writes what `measure_samples` found into the run."""
+    write_atomically(trained.directory.sample_metrics, json.dumps(record, indent=2) + "\n")
+
+
+def _timed_samples(trained: Trained, num: int) -> tuple[np.ndarray, float]:
+    """Samples, and how many there are in a second once the program is compiled."""
+    algorithm, state = trained.method.algorithm, trained.state
+    label = labels_in_turn(trained.method, trained.info.num_classes, num)
+    key = jax.random.key(SAMPLING_SEED)
+    samples = np.concatenate(list(sample_in_blocks(algorithm, state, key, num, label)))
+    begin = time.monotonic()
+    timed = sum(len(block) for block in sample_in_blocks(algorithm, state, key, num, label))
+    return samples, timed / (time.monotonic() - begin)
+
+
+def sample_table(record: dict[str, Any]) -> rich.table.Table:
+    """Makes the table of what `record_samples` found."""
+    values, copying = record["metrics"], record["data_copying"]
+    caption = f"features: {record['features']}"
+    if copying:
+        caption += (
+            f". Nearest training example: median {copying['median_distance']:.1f} from samples, "
+            f"{copying['test_median_distance']:.1f} from test examples"
+        )
+    title = f"{record['num']:,} examples of each kind beside as many test examples of {record['dataset']}"
+    table = rich.table.Table(
+        "metric", title=Text(title), title_justify="left", caption=Text(caption)
+    )
+    for name in values:
+        table.add_column(name, justify="right")
+    for metric in values["samples"]:
+        table.add_row(metric, *(f"{column[metric]:.4f}" for column in values.values()))
+    return table
