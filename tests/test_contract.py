@@ -1,4 +1,4 @@
-"""What every loss and penalty of every family keeps to, whatever it computes: `CALLS` holds them all.
+"""What every loss and penalty of every family keeps to: `CALLS` holds them all.
 
 The losses are compiled together: one program of all values and gradients serves all tests.
 """

@@ -13,8 +13,8 @@ import jaxgen
 
 ROOT = pathlib.Path(jaxgen.__file__).parent
 FAMILIES = ("autoregressive", "classical", "diffusion", "flows", "gan", "vae")
-FOUNDATION = ("distributions", "latents", "nn", "pixels", "types")
-ABOVE_FOUNDATION = ("training", "data", "metrics", "plots", *FAMILIES)
+FOUNDATION = ("arrays", "distributions", "latents", "nn", "pixels", "types")
+ABOVE_FOUNDATION = ("training", "data", "metrics", "plots", "figures", *FAMILIES)
 HEAVY = (
     "PIL",
     "array_record",
@@ -94,7 +94,7 @@ def test_the_foundation_rests_on_itself(name):
     assert not imported(name, *(f"jaxgen.{part}" for part in ABOVE_FOUNDATION))
 
 
-@of_layers("training", "data", "metrics", "plots")
+@of_layers("training", "data", "metrics", "plots", "figures")
 def test_shared_parts_do_not_know_the_families(name):
     assert not imported(name, *(f"jaxgen.{family}" for family in FAMILIES))
 

@@ -1,4 +1,4 @@
-"""VAE losses against exact linear-Gaussian likelihoods, closed forms and their reductions to each other."""
+"""VAE losses against exact linear-Gaussian likelihoods, closed forms and each other."""
 
 import functools
 import itertools
@@ -37,7 +37,7 @@ LOG_LIKELIHOOD = references.ppca_log_likelihood(X, WEIGHTS, MEAN, VARIANCE)
 
 
 def encode(parameters, x):
-    """The exact posterior, whose covariance is diagonal at maximum likelihood, moved and widened."""
+    """The exact posterior, of diagonal covariance at maximum likelihood, moved and widened."""
     matrix, offset, log_var, shift, widening = parameters
     mean = x @ matrix - offset[None] + shift
     return Normal(mean, jnp.broadcast_to(log_var[None] + widening, mean.shape))
@@ -238,7 +238,7 @@ def test_the_prior_decides_on_the_rate():
 
 
 def test_the_likelier_draw_weighs_more():
-    """The gradient of the bound by ``ln w_k`` is the normalised weight, largest for the best draw."""
+    """The gradient of the bound by ``ln w_k`` is the normalised weight: the best draw has most."""
     offsets = np.zeros(3, np.float32)
 
     def bound(offsets):
@@ -258,7 +258,7 @@ def test_the_likelier_draw_weighs_more():
 
 
 class _StubPosterior:
-    """Draws one of three log-weights at random; its density is that of the prior, which it cancels."""
+    """Draws one of three log-weights at random; its density cancels that of the prior."""
 
     def __init__(self, log_weights):
         self.log_weights = log_weights

@@ -76,7 +76,7 @@ def test_every_shape_and_likelihood(name, kind, shape):
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_likelihoods_at_outputs_of_zero_and_at_extreme_ones(name):
-    """Outputs of 0 stand for an image of middle grey; huge ones keep a finite value and gradient."""
+    """Outputs of 0 are an image of middle grey; huge ones keep a finite value and gradient."""
     levels = levels_of(name)
     likelihood = LIKELIHOODS[name](levels=levels)
     x = np.array([[0], [1], [levels - 1]], np.uint8)

@@ -1,4 +1,4 @@
-"""The health of a latent space: which latents carry information, and has the posterior collapsed."""
+"""The health of a latent space: which latents are used, and has the posterior collapsed."""
 
 import chex
 import jax.numpy as jnp

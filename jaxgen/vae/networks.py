@@ -1,4 +1,4 @@
-"""Encoders and decoders of images of any size, aspect ratio and channel count, and their dropout."""
+"""Encoders and decoders of images of any size and number of channels, and their dropout."""
 
 import math
 from collections.abc import Sequence

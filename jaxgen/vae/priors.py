@@ -31,7 +31,7 @@ class Prior(Protocol):
 
 @runtime_checkable
 class ClosedFormPrior(Prior, Protocol):
-    """A prior p whose divergence from a diagonal posterior has a closed form: losses then use it."""
+    """A prior p whose KL from a diagonal posterior has a closed form, which losses then use."""
 
     def kl_per_dimension(self, q: Normal, /) -> Array:
         """``KL(q || p)`` of each latent for q over `[B, D]`: `[B, D]` in nats."""
