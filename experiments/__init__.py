@@ -1,1 +1,1 @@
-"""Experiment scripts: one folder a method on one course; `sample`, `evaluate`, `compare` for any run."""
+"""Experiment scripts: one folder a method; `sample`, `evaluate` and `compare` for any run."""

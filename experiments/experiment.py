@@ -1,4 +1,4 @@
-"""What a family gives to the course of an experiment: settings, a method, and pictures of its own."""
+"""What a family gives to the course of an experiment: settings, a method, its own pictures."""
 
 import dataclasses
 import pathlib

@@ -18,7 +18,7 @@ _NUM_COLUMNS = 10
 
 
 def encode_part(encode: Callable[[np.ndarray], PyTree], split: Split) -> PyTree:
-    """Encodes a random part of a split in blocks: NumPy arrays `[N, ...]` of what `encode` gives."""
+    """Encodes a random part of a split in blocks: NumPy arrays `[N, ...]` of what is given."""
     indices, blocks = subset_indices(len(split), _NUM_ENCODED), []
     for start in range(0, len(indices), _BLOCK_SIZE):
         x = split.gather(indices[start : start + _BLOCK_SIZE])["x"]

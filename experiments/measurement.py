@@ -1,4 +1,4 @@
-"""The numbers of a trained run: those of the test examples, and how far samples lie from the data."""
+"""The numbers of a trained run: of the test examples, and how far samples lie from the data."""
 
 import dataclasses
 import json

@@ -120,7 +120,7 @@ def _write_arrays(
 def _write_images(
     out: pathlib.Path, blocks: Iterable[np.ndarray], label: np.ndarray | None, info: DataInfo
 ) -> None:
-    """A PNG each; with labels in a folder for each class, as data sets of image folders have them."""
+    """A PNG each; with labels in a folder for each class, as folders of images are read."""
     import PIL.Image
 
     from jaxgen.plots.sheets import to_display

@@ -9,7 +9,7 @@ PathLike = str | os.PathLike[str]
 
 
 def write_atomically(path: PathLike, content: str | bytes) -> None:
-    """Writes a file so that readers see the old content or the new, never a part, also after a crash.
+    """Writes a file so that readers see the old content or the new, never a part of it.
 
     Args:
         path: the file; its directory is made if there is none.

@@ -1,1 +1,1 @@
-"""The contestants: one small program for each library and family, all training the same networks."""
+"""The contestants: one small program a library and family, all training the same networks."""

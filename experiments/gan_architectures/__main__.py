@@ -1,13 +1,14 @@
 """Trains pairs of networks under several losses: which losses bear which architectures.
 
 python -m experiments.gan_architectures            # digits, 6 pairs, 4 losses, ten minutes
-python -m experiments.gan_architectures --dataset mnist --data-dir DIR --steps 5000 --run-dir runs/pairs_mnist
+python -m experiments.gan_architectures --dataset mnist --steps 5000 --run-dir runs/pairs_mnist
 
-After figure 2 of Gulrajani et al. 2017, Improved training of Wasserstein GANs, on a small data set. There every loss
-has an optimizer and a rate of its own; here all cells share one Adam, the generator without batch norm keeps its
-numbers of channels, the pair of gated units is left out, and the deep residual pair has three further blocks after each
-that resizes instead of 101 layers. Every cell is a run directory of `experiments.gan`, which `experiments.sample` and
-`experiments.evaluate` read.
+After figure 2 of Gulrajani et al. 2017, "Improved training of Wasserstein GANs", on a small data
+set. There every loss has an optimizer and a rate of its own; here all cells share one Adam, the
+generator without batch norm keeps its numbers of channels, the pair of gated units is left out, and
+the deep residual pair has three further blocks after each that resizes instead of 101 layers. Every
+cell is a run directory of `experiments.gan`, which `experiments.sample` and `experiments.evaluate`
+read.
 """
 
 import json

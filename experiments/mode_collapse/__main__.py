@@ -1,9 +1,9 @@
 """Counts the modes that adversarial methods find where all modes are known, several seeds at once.
 
-python -m experiments.mode_collapse                               # ring of 8 Gaussians, 9 methods, 4 seeds
-python -m experiments.mode_collapse --target grid --methods wasserstein_penalty --num-seeds 10 --run-dir runs/grid
-python -m experiments.mode_collapse --target stacked              # three digits as channels, 1000 modes
-python -m experiments.mode_collapse --target stacked --dataset mnist --data-dir DIR --model dcgan --run-dir runs/stacked
+python -m experiments.mode_collapse                     # ring of 8 Gaussians, 9 methods, 4 seeds
+python -m experiments.mode_collapse --target grid --num-seeds 10 --run-dir runs/grid
+python -m experiments.mode_collapse --target stacked    # three digits as channels, 1000 modes
+python -m experiments.mode_collapse --target stacked --dataset mnist --model dcgan --run-dir DIR
 
 The defaults are the protocol of the target, which --help shows beside its --target.
 """

@@ -1,4 +1,4 @@
-"""The table and the figures of adversarial methods: samples, modes found, and vanishing gradients."""
+"""The table and the figures of adversarial methods: samples, modes found, gradients."""
 
 import math
 import statistics

@@ -96,7 +96,7 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
 def _programs(
     algorithm: Algorithm, target: Target, batch_size: int, num_samples: int
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """Beginning, samples and a dispatch of one seed: its step t has the key `fold_in(seed, t + 1)`."""
+    """Beginning, samples, a dispatch of one seed: step t has the key `fold_in(seed, t + 1)`."""
 
     def initialize(key: Key) -> PyTree:
         x = jnp.zeros((1, *target.shape), jnp.float32 if target.levels is None else jnp.uint8)

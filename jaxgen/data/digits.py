@@ -23,7 +23,7 @@ def load_digits() -> Dataset:
     Returns:
         The data set; `x` is uint8 `[N, 8, 8, 1]` with values 0 to 16, `label` int32 `[N]`.
     """
-    # The file is read past `sklearn.datasets`, whose import takes longer than the first training steps.
+    # The file is read past `sklearn.datasets`, whose import takes longer than the first steps.
     package = importlib.util.find_spec("sklearn")
     assert package is not None and package.origin is not None
     path = pathlib.Path(package.origin).parent / "datasets/data/digits.csv.gz"

@@ -157,7 +157,7 @@ def _folder(path: str, depth: int) -> str | None:
 
 
 def _classes(paths: Sequence[str], depth: int) -> tuple[list[str], list[str]]:
-    """The folders that are classes, in natural order, and what there is to say if there are none."""
+    """The folders that are classes, in natural order, and what to say if there are none."""
     folders = {path: _folder(path, depth) for path in paths}
     names = sorted({name for name in folders.values() if name is not None}, key=natural_order)
     loose = [path for path, name in folders.items() if name is None]

@@ -1,4 +1,4 @@
-"""Samples beside test examples under every metric, each with the floor of as many train examples."""
+"""Samples beside test examples under every metric, with the floor of as many train examples."""
 
 from typing import Any
 

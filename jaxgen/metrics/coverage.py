@@ -41,8 +41,8 @@ def precision_recall_density_coverage(
     """Compute precision, recall, density and coverage of fakes among reals.
 
     The ball of a point is closed and ends at its num_neighbors-th nearest other point of its own
-    set. For two samples of one distribution the values are not 1: precision and recall fall with the
-    dimension, the density has expectation 1, and the coverage has expectation
+    set. For two samples of one distribution the values are not 1: precision and recall fall with
+    the dimension, the density has expectation 1, and the coverage has the expectation
     `1 - prod_{i=1..k} (N - i) / (N + M - i)`, about `1 - 2^-k` for equal sizes. Print the row of
     real against real beside a score.
 
@@ -60,8 +60,8 @@ def precision_recall_density_coverage(
 
     Source:
         Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric for Assessing Generative
-        Models", section 2; Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative
-        Models", section 3.
+        Models", section 2; Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for
+        Generative Models", section 3.
     """
     reals, fakes = as_pair("real", real, "fake", fake, at_least=MIN_POINTS)
     fewest = min(len(reals), len(fakes))

@@ -31,7 +31,7 @@ from jaxgen.metrics.features import (
 from jaxgen.training.leaves import parameter_digest
 
 RECIPE = 1
-"""Version of the networks and their training; a change of either raises it, and so leaves old files."""
+"""Version of the networks and their training; a change of either raises it."""
 
 _NUM_DIGESTED = 1000
 _MAX_BYTES = 2**26

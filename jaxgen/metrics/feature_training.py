@@ -5,8 +5,9 @@ a tenth of them, drawn at random, is held out. Adam at a constant rate, random s
 eighth of an axis, an average of the parameters; every 100 steps the loss on what is held out is
 taken, and training ends when it has not fallen by 0.005 nats for 300 steps, or after 2,000 steps of
 64 images (a few seconds on `digits`, half a minute on 32x32x3, on two CPU cores). A multinomial
-logistic regression on pixels is trained in the same way, without shifts, and the network is accepted
-only if it clearly beats that. The test split gives the reported accuracies, and nothing else.
+logistic regression on pixels is trained in the same way, without shifts, and the network is
+accepted only if it clearly beats that. The test split gives the reported accuracies, and nothing
+else.
 """
 
 import functools

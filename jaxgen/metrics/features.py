@@ -2,8 +2,8 @@
 
 Distances on these features are **not FID**: they depend on the network, whose name (a hash of its
 parameters) and accuracy belong beside every score, and compare only with scores under the same
-network. Take several seeds and `random_features` as a control; a ranking that flips between networks
-is a tie. The features are sparse and not normal, so look at more than one metric.
+network. Take several seeds and `random_features` as a control; a ranking that flips between
+networks is a tie. The features are sparse and not normal, so look at more than one metric.
 """
 
 import functools
@@ -65,7 +65,8 @@ class FeatureClassifier(nn.Module):
         x = nn.relu(Conv(_WIDTH, kernel, strides, kernel_init=_INIT)(x))
         growth = 1
         while max(x.shape[1:3]) > _LAST_MAP:
-            # No axis falls below the kernel: there XLA's convolutions on a CPU are many times slower.
+            # No axis falls below the kernel: there XLA's convolutions on a CPU are many times
+            # slower.
             strides = [2 if size > _LAST_MAP else 1 for size in x.shape[1:3]]
             growth = min(2 * growth, _MAX_GROWTH)
             x = nn.relu(Conv(_WIDTH * growth, 3, strides, kernel_init=_INIT)(x))
@@ -88,8 +89,8 @@ class FeatureNet(NamedTuple):
         test_accuracy: share of labelled test images with the right prediction; None for what is no
             classifier, and where no test image has a label.
         linear_accuracy: the same of a linear classifier on pixels.
-        name: SHA-256 of the parameters, 64 hexadecimal digits; "identity" for the values themselves.
-            Scores with different names do not compare.
+        name: SHA-256 of the parameters, 64 hexadecimal digits; "identity" for the values
+            themselves. Scores with different names do not compare.
         note: what it is, in words, with the accuracies.
     """
 

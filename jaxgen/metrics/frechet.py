@@ -1,7 +1,7 @@
 """The Frechet distance between Gaussians fitted to two sets of features.
 
-Its value depends on the features and on both sample sizes. Two samples of one distribution are `O(1 / N)`
-apart, and more so in more dimensions: compare scores at equal sizes and features only, and print
+Its value depends on the features and on both sample sizes. Two samples of one distribution are
+`O(1 / N)` apart, and more so in more dimensions: compare scores at equal sizes and features only, and print
 the distance between training and test data, the floor, beside each.
 """
 

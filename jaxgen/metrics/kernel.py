@@ -1,7 +1,7 @@
 """The kernel distance (squared maximum mean discrepancy) between two sets of features.
 
-Unlike the Frechet distance it is unbiased at every sample size: for equal distributions its expectation is 0
-and it is negative about as often as not.
+Unlike the Frechet distance it is unbiased at every sample size: for equal distributions its
+expectation is 0 and it is negative about as often as not.
 """
 
 import math
@@ -91,8 +91,8 @@ def kernel_distance(features: ArrayLike, other: ArrayLike) -> KernelDistance:
     `mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{ij} k(x_i, y_j)`, the full
     U-statistic over all pairs, so the result does not depend on a draw of subsets. Its standard
     error is that of the Hoeffding decomposition of first and second order, which holds for
-    different distributions and for equal ones (where the first order vanishes, the error falls as `1 / N`
-    and the value follows a mixture of chi-squares rather than a normal).
+    different distributions and for equal ones (where the first order vanishes, the error falls as
+    `1 / N` and the value follows a mixture of chi-squares rather than a normal).
 
     Time is `O((N + M)^2 D)`, memory `O(N + M)` rows of 1024.
 

@@ -31,7 +31,8 @@ class DataCopying(NamedTuple):
 
     Attributes:
         share_nearer: probability that a sample is nearer to the training data than a test point:
-            0.5 for samples of the distribution of the data, 1 for copies, 0 for samples off the data.
+            0.5 for samples of the distribution of the data, 1 for copies, 0 for samples off the
+            data.
         z: the same in standard errors from 0.5 (Mann and Whitney's statistic).
         num_nearer_than_all_test: samples that are nearer than every test point, the suspects. By
             chance there are `num / (num_test + 1)`.

@@ -1,7 +1,7 @@
-"""How many modes of a known distribution a sampler finds, and how evenly, beside what a perfect one scores.
+"""How many modes of a known distribution a sampler finds, and how evenly.
 
-A finite sample of the distribution itself has a divergence above 0 and a share of good samples below 1. A
-score better than these floors and ceilings is a fault of the sampler or of the measurement.
+A finite sample of the distribution itself has a divergence above 0 and a share of good samples
+below 1. A score better than these floors and ceilings is a fault of the sampler or of the measurement.
 """
 
 import math
@@ -45,8 +45,8 @@ class StackedModeCounts(NamedTuple):
 
     Attributes:
         num_found: combinations that occur at least once.
-        kl: divergence of their histogram from the distribution, in nats; infinite if one occurs that has no
-            mass.
+        kl: divergence of their histogram from the distribution, in nats; infinite if one occurs
+            that has no mass.
         perfect_kl: expected kl of as many draws from the distribution itself.
         num_modes: number of combinations with mass under the distribution.
         num: number of images.
@@ -122,7 +122,8 @@ def count_modes(points: ArrayLike, centres: ArrayLike, std: float) -> ModeCounts
 
     A point belongs to its nearest centre and is good within 3 standard deviations of it. A mode is
     found by at least one good point. A perfect sampler has the share of good points of a chi-square
-    distribution, `1 - exp(-4.5) = 98.89 %` in the plane: a sampler above it draws modes that are too tight.
+    distribution, `1 - exp(-4.5) = 98.89 %` in the plane: a sampler above it draws modes that are
+    too tight.
 
     Args:
         points: `[N, D]`.

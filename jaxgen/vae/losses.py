@@ -163,7 +163,7 @@ def _rate(z: Array, q: Normal, prior: Density) -> Array:
 
 @jit_loss
 def beta_weighted(terms: ElboTerms, *, beta: Array | float) -> Array:
-    """Beta-VAE objective ``distortion + beta * rate``, a bound on the likelihood at ``beta = 1`` alone.
+    """Beta-VAE objective ``distortion + beta * rate``, a bound only at ``beta = 1``.
 
     Args:
         terms: of `[B]` each.
