@@ -1,8 +1,8 @@
 """The Frechet distance between Gaussians fitted to two sets of features.
 
-Its value depends on the features and on both sample sizes. Two samples of one distribution are
-`O(1 / N)` apart, and more so in more dimensions: compare scores at equal sizes and features only, and print
-the distance between training and test data, the floor, beside each.
+Its value depends on the features and on both sample sizes. Two samples of one distribution are `O(1
+/ N)` apart, and more so in more dimensions: compare scores at equal sizes and features only, and
+print the distance between training and test data, the floor, beside each.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,8 @@
 """How many modes of a known distribution a sampler finds, and how evenly.
 
 A finite sample of the distribution itself has a divergence above 0 and a share of good samples
-below 1. A score better than these floors and ceilings is a fault of the sampler or of the measurement.
+below 1. A score better than these floors and ceilings is a fault of the sampler or of the
+measurement.
 """
 
 import math
