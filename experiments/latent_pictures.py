@@ -1,6 +1,6 @@
 """Pictures of latents that families share: of encoded test images, and of sampled latents."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -8,22 +8,9 @@ import numpy as np
 from experiments.experiment import Trained
 from experiments.film import labels_in_turn
 from jaxgen import figures
-from jaxgen.data import Split, subset_indices
-from jaxgen.types import PyTree
 
-_NUM_ENCODED = 10_000
-_BLOCK_SIZE = 500
 _NUM_PAIRS = 4
 _NUM_COLUMNS = 10
-
-
-def encode_part(encode: Callable[[np.ndarray], PyTree], split: Split) -> PyTree:
-    """Encodes a random part of a split in blocks: NumPy arrays `[N, ...]` of what is given."""
-    indices, blocks = subset_indices(len(split), _NUM_ENCODED), []
-    for start in range(0, len(indices), _BLOCK_SIZE):
-        x = split.gather(indices[start : start + _BLOCK_SIZE])["x"]
-        blocks.append(jax.device_get(encode(x)))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *blocks)
 
 
 def draw_encoded(

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from experiments import course
+from experiments.encoding import encode_part
 from experiments.experiment import Method, RunSettings, Trained
-from experiments.latent_pictures import encode_part
 from experiments.optimizers import make_optimizer
 from experiments.settings import DataInfo
 from experiments.vae.settings import Sampling, Settings
@@ -21,8 +21,7 @@ from jaxgen.data import subset
 from jaxgen.vae import likelihoods, priors
 
 FITTED = "mixture.npz"  # The mixture fitted to the codes of a run, in its directory.
-CODES = "autoencoder/codes.npy"
-"""Codes of the test images shown, by a plain autoencoder of the same shape as the VAE."""
+CODES = "autoencoder/codes.npy"  # Of the images shown, by an autoencoder of the same shape.
 NUM_SHOWN = 2000  # Test images whose latents are shown.
 
 VaeSettings = RunSettings[Settings, Sampling]

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.encoding import encode_part
 from experiments.experiment import Trained
-from experiments.latent_pictures import draw_encoded, encode_part
+from experiments.latent_pictures import draw_encoded
 from experiments.vae.build import CODES, FITTED, NUM_SHOWN, build_model
 from jaxgen import figures, plots, vae
 from jaxgen.data import subset
