@@ -21,7 +21,7 @@ from jaxgen.gan.models import MLPCritic, MLPGenerator
 from jaxgen.types import Algorithm
 
 NUM_STEPS = 2
-SMALL_STEPS = optax.sgd(1e-3)
+SMALL_STEPS = optax.sgd(1e-4)
 
 
 def gan(make, *, rules, **critic) -> Algorithm:
@@ -45,7 +45,7 @@ def vae_of_dropout_and_noise():
     """A density of dequantized pixels, masks of features, and a floor for the mean of the batch."""
     likelihood = vae.likelihoods.gaussian_learned_variance(levels=LEVELS)
     model = vae.mlp_vae(ODD_SHAPE, likelihood, latent_dim=2, hidden_sizes=(6,), dropout_rate=0.3)
-    return vae.elbo_algorithm(model, SMALL_STEPS, levels=LEVELS, free_bits=0.2)
+    return vae.elbo_algorithm(model, SMALL_STEPS, levels=LEVELS, free_bits=3.0)
 
 
 def importance_weights():
