@@ -17,6 +17,9 @@ from benchmarks.contestants import Contestant, Worker, WorkerError
 JAXGEN = "jaxgen"
 """The contestant that is compared with the fastest of the others."""
 
+BASELINE = "jaxgen, baseline"
+"""The same of another checkout."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -24,6 +27,8 @@ class Settings:
 
     contestants: tuple[str, ...] = ()
     """Names from the table's first column; all where none is given."""
+    baseline: Path | None = None
+    """Another checkout of jaxgen, say of an earlier commit, whose jaxgen runs beside this one's."""
     windows: int = 9
     """Turns of each contestant."""
     seconds: float = 4.0
@@ -104,8 +109,6 @@ def measure(
         for worker in workers:
             # Once to warm up, once to learn how many steps fill a window.
             worker.run(contest.min_steps)
-            # Taken here, since jaxgen restarts its run for each window and keeps every program.
-            worker.peak_mib = worker.last["peak_mib"]
             worker.run(contest.min_steps)
         for window in range(settings.windows):
             for worker in workers:
@@ -125,7 +128,7 @@ def _record(worker: Worker) -> dict[str, Any]:
         "steps_per_second": median,
         "windows": worker.speeds,
         "compile_seconds": max(0.0, worker.start["first_step_seconds"] - first_steps),
-        "peak_mib": worker.peak_mib,
+        "peak_mib": worker.last["peak_mib"],
         "loss": worker.last["loss"],
     }
 
@@ -168,6 +171,18 @@ def table(contest: Contest, workload: str, records: list[dict[str, Any]], thread
     return result
 
 
+def _with_baseline(
+    contest: Contest, settings: Settings, checkout: Path
+) -> tuple[Contest, Settings]:
+    """The contest with the jaxgen of another checkout; against that one alone, if none is named."""
+    if not (checkout / "benchmarks/peers/worker.py").is_file():
+        raise ValueError(f"baseline: {checkout}, expected a checkout of jaxgen")
+    old = dataclasses.replace(contest.contestants[JAXGEN], root=checkout)
+    names = (*(settings.contestants or (JAXGEN,)), BASELINE)
+    contest = contest._replace(contestants={**contest.contestants, BASELINE: old})
+    return contest, dataclasses.replace(settings, contestants=names)
+
+
 def run(contest: Contest, only: str | None, settings: Settings) -> None:
     """Runs a benchmark and prints one table a workload.
 
@@ -185,6 +200,8 @@ def run(contest: Contest, only: str | None, settings: Settings) -> None:
         raise ValueError(f"contestants: {sorted(unknown)}, expected some of {expected}")
     if settings.windows < 1 or settings.seconds <= 0 or settings.threads < 1:
         raise ValueError(f"windows, seconds and threads must be positive, got {settings}")
+    if settings.baseline is not None:
+        contest, settings = _with_baseline(contest, settings, settings.baseline)
     console = Console()
     if not console.is_terminal:
         console = Console(width=110)

@@ -19,11 +19,13 @@ class Contestant:
         module: its file.
         variant: passed to the program.
         workloads: those it can train, or None for all.
+        root: the checkout from which the program and jaxgen are imported.
     """
 
     module: str
     variant: str = "default"
     workloads: tuple[str, ...] | None = None
+    root: Path = ROOT
 
 
 class WorkerError(RuntimeError):
@@ -50,7 +52,6 @@ class Worker:
         """
         self.name = name
         self.speeds: list[float] = []
-        self.peak_mib = 0.0
         arguments = [contestant.module, contestant.variant, workload, str(threads)]
         # Without spaces, which the compiler line of torch.compile cannot bear.
         folder = directory / f"{workload} {name}".replace(" ", "-")
@@ -63,7 +64,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                cwd=ROOT,
+                cwd=contestant.root,
                 env={**os.environ, **_cold_caches(folder)},
             )
         self.start = self._read()

@@ -108,7 +108,7 @@ def test_data_do_not_know_training(name):
 def test_each_outer_library_has_one_door(name):
     if layer(name) != "data":
         assert not imported(name, "tensorflow_datasets", "grain")
-    if name != "jaxgen.training.checkpoint_folder":
+    if name != "jaxgen.training.orbax_arrays":
         assert not imported(name, "orbax")
     if layer(name) != "nn":
         assert not imported(name, "jax.interpreters", "jax.extend")

@@ -23,6 +23,7 @@ from jaxgen.training.run_directory import RunDirectory, open_run
 from jaxgen.training.timing import Timing, read_timing
 
 SEED, BATCH_SIZE, STEPS, STEPS_PER_CALL = 3, 16, 23, 5
+ALGORITHM = tiny.make_algorithm()
 
 
 def train(path: Path, split=None, algorithm=None, **settings):
@@ -35,9 +36,7 @@ def train(path: Path, split=None, algorithm=None, **settings):
     plan = Plan(**{name: settings.pop(name, value) for name, value in sizes.items()})
     split = tiny.make_split() if split is None else split
     with open_run(path, {}) as run:
-        return fit(
-            algorithm or tiny.make_algorithm(), split, run, plan, **{"seed": SEED} | settings
-        )
+        return fit(algorithm or ALGORITHM, split, run, plan, **{"seed": SEED} | settings)
 
 
 def rows(path: Path) -> list[dict]:
@@ -203,6 +202,16 @@ def test_goes_on_from_a_checkpoint(trained, tmp_path, stops):
         assert train(tmp_path, steps=steps).step == steps
     found = [row for row in rows(tmp_path) if "loss" in row or row["step"] == STEPS]
     assert found == rows(path)
+
+
+def test_another_call_traces_nothing_new(tmp_path):
+    traces = []
+    algorithm = tiny.make_algorithm(on_trace=lambda: traces.append(1))
+    train(tmp_path, algorithm=algorithm, steps=STEPS_PER_CALL)
+    num_traces = len(traces)
+    assert num_traces
+    train(tmp_path, algorithm=algorithm, steps=2 * STEPS_PER_CALL)
+    assert len(traces) == num_traces
 
 
 def test_finished_run_compiles_and_writes_nothing(trained):

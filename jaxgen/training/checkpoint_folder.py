@@ -1,23 +1,19 @@
 """One checkpoint on disk: the arrays as Orbax writes them, and a manifest that notices damage.
 
-Orbax is used nowhere else. It does not notice changed bits, so a manifest of shapes, types and
-CRC32 sums is saved beside the arrays, and reading checks against it.
+Orbax does not notice changed bits, so a manifest of shapes, types and CRC32 sums is saved beside
+the arrays, and reading checks against it.
 """
 
-import contextlib
 import json
-import logging
 import re
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from jaxgen.training.leaves import check_model, leaf_entries
 
@@ -122,9 +118,11 @@ def free_space(directory: Path) -> str:
 
 def _write_part(folder: Path, leaves: Mapping[str, np.ndarray]) -> None:
     """Writes the arrays, and then the manifest with the sums of all leaves and files."""
+    # Orbax takes a second and 25 MiB to import: at the first save, training has begun.
+    from jaxgen.training import orbax_arrays
+
     folder.mkdir()
-    with _orbax() as checkpointer:
-        checkpointer.save(folder / _ARRAYS, args=ocp.args.StandardSave(_stored(leaves)))
+    orbax_arrays.save(folder / _ARRAYS, _stored(leaves))
     entries = leaf_entries(leaves)
     files = {
         str(path.relative_to(folder)): _file_crc(path)
@@ -146,11 +144,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _read_arrays(folder: Path, entries: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    from jaxgen.training import orbax_arrays
+
     empty = {p: np.zeros(e["shape"], jnp.dtype(e["dtype"])) for p, e in entries.items()}
-    with _orbax() as checkpointer:
-        # A target is given since Orbax would otherwise ask for the devices of the saving run.
-        target = ocp.args.StandardRestore(_stored(empty))
-        arrays = {**empty, **checkpointer.restore(folder / _ARRAYS, args=target)}
+    arrays = {**empty, **orbax_arrays.restore(folder / _ARRAYS, _stored(empty))}
     found = leaf_entries(arrays)
     wrong = [path for path, entry in entries.items() if found[path] != entry]
     if wrong:
@@ -161,24 +158,6 @@ def _read_arrays(folder: Path, entries: Mapping[str, Any]) -> dict[str, np.ndarr
 def _stored(leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The leaves with values: Orbax refuses empty arrays, and the manifest has all of those."""
     return {path: array for path, array in leaves.items() if array.size}
-
-
-@contextlib.contextmanager
-def _orbax() -> Iterator[ocp.Checkpointer]:
-    """An Orbax checkpointer of this process alone; its log is silent, as its errors are raised."""
-    log = logging.getLogger("absl")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    me = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
-    )
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
-    try:
-        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-            yield checkpointer
-    finally:
-        log.setLevel(level)
 
 
 def _file_crc(path: Path) -> int:

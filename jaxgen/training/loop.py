@@ -13,6 +13,7 @@ from jaxgen.data.pipeline import batch_indices
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.dispatches import dispatches
 from jaxgen.training.leaves import parameter_digest
+from jaxgen.training.memory import return_freed_memory
 from jaxgen.training.metrics_log import MetricsLog, read_metrics
 from jaxgen.training.parallel import replicate, train_steps
 from jaxgen.training.plan import Plan, check_plan
@@ -116,6 +117,8 @@ def fit(
         for start, end, rows, indices in dispatches(split, seed, first_step, plan):
             numbers = np.arange(start, end, dtype=np.int32)
             state, metrics = run_steps(state, rows, indices, numbers, train_key)
+            if start == first_step:
+                return_freed_memory()  # What the compilation has left.
             # The device is at work on this dispatch while the host reads the one before.
             if pending is not None:
                 settle(*pending)

@@ -52,6 +52,8 @@ def shard_rows(indices: np.ndarray) -> np.ndarray:
     return np.stack(parts[first : first + jax.local_device_count()])
 
 
+# JAX frees no function that it has mapped: the same one serves whoever asks again.
+@functools.lru_cache(maxsize=4)
 def train_steps(algorithm: Algorithm, *, rows_are_shared: bool) -> Callable[..., Any]:
     """Compiles a dispatch of many training steps on every device.
 
@@ -89,6 +91,7 @@ def train_steps(algorithm: Algorithm, *, rows_are_shared: bool) -> Callable[...,
     )
 
 
+@functools.lru_cache(maxsize=4)
 def evaluate_rows(algorithm: Algorithm) -> Callable[..., Any]:
     """Compiles the evaluation of a block of examples on every device.
 
