@@ -509,3 +509,14 @@ def test_digest_is_stable_and_sensitive():
     assert digests == [parameter_digest(jax.tree.map(jnp.copy, tree)) for tree in trees]
     assert digests == [parameter_digest(dict(reversed(tree.items()))) for tree in trees]
     assert digests == [parameter_digest(replicated(tree)) for tree in trees]
+
+
+@pytest.mark.parametrize("name", ["runs [x]", "a*b?", "sp ace"])
+def test_a_path_may_hold_what_patterns_are_made_of(tmp_path, name):
+    """Also nested leaves, whose names have brackets, and a directory that has moved."""
+    state = {"a": ({"count": jnp.int32(3)}, jnp.arange(4.0))}
+    Checkpoints(tmp_path / name / "run").save(1, state)
+    (tmp_path / name).rename(tmp_path / "moved[1]")
+    step, restored = Checkpoints(tmp_path / "moved[1]" / "run").restore(state)
+    assert step == 1
+    jax.tree.map(np.testing.assert_array_equal, restored, state)

@@ -1,7 +1,10 @@
 """Named host arrays in a folder, as Orbax writes and reads them; Orbax is used nowhere else."""
 
 import contextlib
+import glob
 import logging
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +23,16 @@ def save(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
         Exception: of many types, if the disk is full or the folder cannot be written.
     """
+    if glob.escape(str(folder)) == str(folder):
+        _save(folder, arrays)
+        return
+    # Orbax finds its own files by a pattern, of which brackets in a path become a part.
+    with tempfile.TemporaryDirectory() as elsewhere:
+        _save(Path(elsewhere) / folder.name, arrays)
+        shutil.copytree(Path(elsewhere) / folder.name, folder)
+
+
+def _save(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with _checkpointer() as checkpointer:
         checkpointer.save(folder, args=ocp.args.StandardSave(dict(arrays)))
 
