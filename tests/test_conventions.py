@@ -13,7 +13,17 @@ PACKAGES = ("jaxgen", "experiments", "benchmarks")
 PATHS = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 NAMES = [path.relative_to(ROOT).as_posix() for path in PATHS]
 # Files that each family has, and the parts of an experiment.
-ROLES = {"__init__", "__main__", "algorithm", "build", "losses", "models", "pictures", "settings"}
+ROLES = {
+    "__init__",
+    "__main__",
+    "algorithm",
+    "build",
+    "diagnostics",
+    "losses",
+    "models",
+    "pictures",
+    "settings",
+}
 METAPHORS = re.compile(r"\b(yardstick|twin|rival|law|door)s?\b", re.IGNORECASE)
 OLD_NOTATION = re.compile(r"\b\w\(\w+ given \w+\)|KL\(\w+[^)]* to ")
 CITATION = re.compile(

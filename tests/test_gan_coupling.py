@@ -10,7 +10,7 @@ from gan_games import KEY, SGD, VECTORS, WGAN_GP, B, start, vector_game
 from gan_networks import CRITICS
 
 from jaxgen.gan import Rules, alternating_algorithm, penalties
-from jaxgen.gan.coupling import example_shape, find_coupling
+from jaxgen.gan.batch_coupling import example_shape, find_coupling
 from jaxgen.gan.models import MLPCritic, MLPGenerator
 
 

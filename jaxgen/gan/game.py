@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgen.gan.coupling import example_shape, find_coupling
+from jaxgen.gan.batch_coupling import example_shape, find_coupling
 from jaxgen.gan.objectives import Objective
 from jaxgen.gan.penalties import Penalty
 from jaxgen.pixels import to_model_range

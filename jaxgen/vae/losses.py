@@ -13,14 +13,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxgen.arrays import (
-    at_least_float32,
-    example_keys,
-    sample_by_example,
-    split_keys,
-    sum_event,
-)
+from jaxgen.arrays import at_least_float32, sample_by_example, sum_event
 from jaxgen.distributions import Density, Normal, monte_carlo_kl
+from jaxgen.importance import LikelihoodEstimate, draw_keys, log_mean_weight
 from jaxgen.types import Array, Key, jit_loss
 from jaxgen.vae.priors import ClosedFormPrior
 
@@ -51,18 +46,6 @@ class SparseTerms(NamedTuple):
 
     distortion: Array
     activity: Array
-
-
-class LikelihoodEstimate(NamedTuple):
-    """An importance-sampling estimate of the log-likelihood.
-
-    Attributes:
-        log_likelihood: estimate of ``ln p(x)``, `[B]` in nats, a lower bound in expectation.
-        standard_error: of that estimate, `[B]` in nats, by the delta method.
-    """
-
-    log_likelihood: Array
-    standard_error: Array
 
 
 @jit_loss
@@ -252,11 +235,11 @@ def importance_weighted(
     Source:
         Burda et al. 2016, "Importance weighted autoencoders", equation 8.
     """
-    keys = _sample_keys(key, len(x), num_samples)
+    keys = draw_keys(key, len(x), num_samples)
     log_weights = jax.vmap(_log_weight, in_axes=(0, None, None, None, None))(
         keys, encode(x), decode, prior, x
     )
-    return jnp.log(float(num_samples)) - jax.nn.logsumexp(log_weights, axis=0)
+    return -log_mean_weight(log_weights).log_likelihood
 
 
 @jit_loss(static_argnames=("num_samples", "chunk_size"))
@@ -295,23 +278,12 @@ def log_likelihood(
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size: {chunk_size}, expected at least 1")
-    keys = _sample_keys(key, len(x), num_samples)
+    keys = draw_keys(key, len(x), num_samples)
     q = encode(x)
     log_weights = jax.lax.map(
         lambda k: _log_weight(k, q, decode, prior, x), keys, batch_size=min(chunk_size, num_samples)
     )
-    log_mean = jax.nn.logsumexp(log_weights, axis=0) - jnp.log(float(num_samples))
-    # The error is a report, not an objective, and its square root has no gradient at equal weights.
-    relative_weights = jax.lax.stop_gradient(jnp.exp(log_weights - log_mean[None]))
-    standard_error = jnp.std(relative_weights, axis=0) / jnp.sqrt(float(max(num_samples - 1, 1)))
-    return LikelihoodEstimate(log_mean, standard_error)
-
-
-def _sample_keys(key: Key, num_examples: int, num_samples: int) -> Array:
-    """Keys of every draw of every example, `[K, B]`."""
-    if num_samples < 1:
-        raise ValueError(f"num_samples: {num_samples}, expected at least 1")
-    return split_keys(example_keys(key, num_examples), num_samples)
+    return log_mean_weight(log_weights)
 
 
 def _log_weight(keys: Array, q: Normal, decode: Decode, prior: Density, x: Array) -> Array:

@@ -73,10 +73,10 @@ def _find_coupling(critic: nn.Module, shape: tuple[int, ...], num_classes: int |
         chex.assert_shape(y, (_NUM,))
         return y.astype(jnp.float32)
 
-    # Two small runs: compiled fast instead of well, and ahead, as a game may be made within a traced
-    # function.
-    run = jax.jit(logits, compiler_options={"xla_backend_optimization_level": 0})
-    run = run.lower(variables, x).compile()
+    # Two small runs: compiled fast instead of well, and ahead, since a game may be made within a
+    # traced function.
+    jitted = jax.jit(logits, compiler_options={"xla_backend_optimization_level": 0})
+    run = jitted.lower(variables, x).compile()
     first, second = (np.asarray(run(variables, each))[0] for each in (x, others))
     return bool(abs(first - second) > _TOLERANCE * (1.0 + abs(first)))
 

@@ -1,0 +1,27 @@
+"""Normalizing flows: bijectors, densities of vectors and of images, losses and an algorithm."""
+
+from jaxgen.flows import bases, bijectors, conditioners, dequantization, diagnostics, losses, models
+from jaxgen.flows.algorithm import likelihood_algorithm
+from jaxgen.flows.bijectors import chain
+from jaxgen.flows.flow import Flow, FlowDensity
+from jaxgen.flows.image_flow import ImageFlow
+from jaxgen.flows.models import image_bijector, make_base, make_image_flow, vector_bijector
+
+__all__ = [
+    "Flow",
+    "FlowDensity",
+    "ImageFlow",
+    "bases",
+    "bijectors",
+    "chain",
+    "conditioners",
+    "dequantization",
+    "diagnostics",
+    "image_bijector",
+    "likelihood_algorithm",
+    "losses",
+    "make_base",
+    "make_image_flow",
+    "models",
+    "vector_bijector",
+]
