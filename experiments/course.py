@@ -221,6 +221,7 @@ def complete(course: Course, run: RunDirectory, state: PyTree) -> None:
     if not is_writer:
         return
     trained = trained._replace(method=experiment.build(settings, course.info, run.path))
+    experiment.diagnose(trained)
     samples = measurement.record_samples(trained, num_shown(trained.dataset))
     pictures.draw(trained, values, samples)
     if experiment.pictures is not None:

@@ -42,6 +42,7 @@ def main() -> None:
     trained = trained_run(run, restored, dataset)
     with errors_exit(1, NonFiniteMetricError, OSError):
         measurement.record_evaluation(trained, measurement.evaluate_run(trained))
+        run.experiment.diagnose(trained)
         measurement.record_samples(trained, num_shown(dataset))
 
 

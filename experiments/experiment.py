@@ -102,6 +102,7 @@ class Experiment(NamedTuple):
         sampling: dataclass of what may be changed when samples are drawn from a trained run.
         free: own settings that may change from one start to the next.
         finish: what is fitted after the training, on every process.
+        diagnose: what else is measured of a trained run, printed, and written into it.
         pictures: module with ``draw(trained)``, which draws its own pictures into the run's
             `samples` folder. It is imported after the training, since Matplotlib would delay the
             first step.
@@ -116,6 +117,7 @@ class Experiment(NamedTuple):
     sampling: type = NoSampling
     free: tuple[str, ...] = ()
     finish: Callable[[Trained], None] = _do_nothing
+    diagnose: Callable[[Trained], None] = _do_nothing
     pictures: str | None = None
 
     @property

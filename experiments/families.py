@@ -1,7 +1,8 @@
 """The one list of all families, by the name that `config.json` has."""
 
 from experiments.experiment import Experiment
+from experiments.flow import EXPERIMENT as FLOW
 from experiments.gan import EXPERIMENT as GAN
 from experiments.vae import EXPERIMENT as VAE
 
-FAMILIES: dict[str, Experiment] = {family.name: family for family in (GAN, VAE)}
+FAMILIES: dict[str, Experiment] = {family.name: family for family in (FLOW, GAN, VAE)}

@@ -39,7 +39,7 @@ def likelihood_algorithm(
         The algorithm. `init` reads the whole first batch, with which `ActNorm` starts. `evaluate`
         gives `log_likelihood`, exact, of vectors; of images `dequantized`, the bound of
         one draw of noise, and maybe `iw<K>` with its standard error. All are in nats, and in
-        bits per dimension.
+        bits per dimension. `sample` takes a ``temperature`` beside the arguments of all.
 
     Raises:
         ValueError: if importance samples are asked for of vectors, whose likelihood is exact.
@@ -82,9 +82,24 @@ def likelihood_algorithm(
 
         return gradient_step(state, loss_fn, axis_name=axis_name)
 
-    def sample(state: TrainState, key: Key, num: int, label: Array | None = None) -> Array:
-        condition = _condition(label, num_classes)
-        x: Any = model.apply(state.eval_variables, key, num, condition, method="sample")
+    def sample(
+        state: TrainState,
+        key: Key,
+        num: int,
+        label: Array | None = None,
+        *,
+        temperature: Array | float = 1.0,
+    ) -> Array:
+        if label is not None and num_classes is None:
+            raise ValueError("label: given, expected None, since this model is not conditional")
+        x: Any = model.apply(
+            state.eval_variables,
+            key,
+            num,
+            _condition(label, num_classes),
+            temperature=temperature,
+            method="sample",
+        )
         return x
 
     def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:

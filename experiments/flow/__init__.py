@@ -1,0 +1,19 @@
+"""The experiment of a normalizing flow."""
+
+from experiments.experiment import Experiment
+from experiments.flow.build import build
+from experiments.flow.inversion import diagnose
+from experiments.flow.settings import Sampling, Settings
+from experiments.settings import OptimizerSettings, Plan
+
+EXPERIMENT = Experiment(
+    "flow",
+    Settings,
+    build,
+    optimizer=OptimizerSettings(schedule="cosine", warm_up_steps=50, clip_norm=50.0),
+    plan=Plan(steps=1200, batch_size=64),
+    sampling=Sampling,
+    free=("importance_samples",),
+    diagnose=diagnose,
+    pictures="experiments.flow.pictures",
+)

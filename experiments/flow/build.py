@@ -1,0 +1,74 @@
+"""Builds the model and the algorithm of a flow run."""
+
+import functools
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+
+from experiments.experiment import Method, RunSettings
+from experiments.flow.settings import Sampling, Settings
+from experiments.optimizers import make_optimizer
+from experiments.ranges import require
+from experiments.settings import DataInfo
+from jaxgen import flows
+
+FlowSettings = RunSettings[Settings, Sampling]
+Model = flows.Flow | flows.ImageFlow
+
+
+def build_model(settings: FlowSettings, info: DataInfo) -> Model:
+    """Builds the module of a run, or raises ValueError if a setting does not fit the data."""
+    own, name = settings.model, model_name(settings.model, info)
+    common: dict[str, Any] = {
+        "num_layers": own.num_layers,
+        "hidden_sizes": own.hidden_sizes,
+        "dtype": None if settings.training.dtype == "float32" else jnp.dtype("bfloat16"),
+    }
+    num_components = own.num_components if own.base == "mixture" else 0
+    if info.levels is None:
+        require(name != "glow", "model", name, "another for vectors: glow is for images")
+        require(
+            own.dequantization == "uniform",
+            "dequantization",
+            own.dequantization,
+            "uniform (as it is by default) for vectors, which need none",
+        )
+        bijector = flows.vector_bijector(name, info.shape[0], **common)
+        return flows.Flow(bijector, flows.make_base(info.shape[0], num_components))
+    is_vector = name in ("planar", "radial")
+    require(not is_vector, "model", name, "another for images: this one is for vectors")
+    scales: dict[str, Any] = {"num_levels": own.num_levels, "num_features": own.num_features}
+    return flows.make_image_flow(
+        flows.image_bijector(name, info.shape, **scales, **common),
+        info.shape,
+        levels=info.levels,
+        num_components=num_components,
+        is_variational=own.dequantization == "variational",
+        dtype=common["dtype"],
+    )
+
+
+def model_name(own: Settings, info: DataInfo) -> Any:
+    """The bijector that the settings mean for these data."""
+    if own.model != "auto":
+        return own.model
+    return "spline" if info.levels is None else "glow"
+
+
+def build(settings: FlowSettings, info: DataInfo, path: pathlib.Path | None) -> Method:
+    """Builds the algorithm, whose samples have the temperature of the settings."""
+    own, model = settings.model, build_model(settings, info)
+    num_classes = info.num_classes if own.conditional else None
+    algorithm = flows.likelihood_algorithm(
+        model,
+        make_optimizer(settings.optimizer, settings.plan.steps),
+        num_classes=num_classes,
+        ema_decay=settings.training.ema_decay,
+        num_importance_samples=0 if info.levels is None else own.importance_samples,
+    )
+    sample = functools.partial(algorithm.sample, temperature=settings.sampling.temperature)
+    words = f"maximum likelihood, {model_name(own, info)}, {own.num_layers} layers"
+    if info.levels is not None:
+        words += f", {own.dequantization} dequantization"
+    return Method(algorithm._replace(sample=sample), words, is_conditional=num_classes is not None)

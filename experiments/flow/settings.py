@@ -1,0 +1,49 @@
+"""Settings of a normalizing flow."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, check_ranges
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The normalizing flow."""
+
+    model: Literal[
+        "auto", "planar", "radial", "nice", "real_nvp", "glow", "spline", "maf", "iaf"
+    ] = "auto"
+    """The bijector; auto: glow for images, spline for vectors. planar and radial are for vectors,
+    glow for images; a training step of iaf takes a pass for every number of an example."""
+    num_layers: Annotated[int, AT_LEAST_1] = 8
+    """Layers, of each scale for the convolutional models (real_nvp, glow, spline of images)."""
+    num_levels: Annotated[int, AT_LEAST_1] = 2
+    """Scales of the convolutional models; each halves the image."""
+    num_features: Annotated[int, AT_LEAST_1] = 64
+    """Hidden channels of the convolutional networks."""
+    hidden_sizes: Annotated[tuple[int, ...], AT_LEAST_1] = (128, 128)
+    """Widths of the fully connected networks' layers."""
+    dequantization: Literal["uniform", "variational"] = "uniform"
+    """Noise that fills the gaps between pixel values: uniform, or learned by a flow of its own."""
+    base: Literal["normal", "mixture"] = "normal"
+    """Density of the latents: standard normal, or a mixture of normals that learns along."""
+    num_components: Annotated[int, AT_LEAST_1] = 10
+    """Normals of the mixture."""
+    conditional: bool = False
+    """Learn the density of each class; the data need labels."""
+    importance_samples: Annotated[int, AT_LEAST_0] = 10
+    """Draws of the noise behind the tighter bound of an image's likelihood; 0 for none."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How the latents of samples are drawn."""
+
+    temperature: Annotated[float, POSITIVE] = 1.0
+    """Factor of the standard deviations of the latents."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
