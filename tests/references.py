@@ -362,3 +362,39 @@ def exponential_moving_average(values, start, decay):
         current = min(decay, (1 + step) / (10 + step))
         average = current * average + (1 - current) * value
         yield average
+
+
+# --- Normalizing flows: data to latents and the log-determinant, of one example ---
+
+
+def planar(x, w, u, b):
+    """Rezende & Mohamed 2015, equation 10 and appendix A.1; the determinant of the whole matrix."""
+    raw = w @ u
+    v = u + (-1.0 + 1e-3 + np.logaddexp(0.0, raw) - raw) * w / (w @ w)
+    h = np.tanh(w @ x + b)
+    jacobian = np.eye(len(x)) + np.outer(v, (1.0 - h * h) * w)
+    return x + v * h, np.linalg.slogdet(jacobian)[1]
+
+
+def radial(x, center, alpha, slope):
+    """Rezende & Mohamed 2015, equation 14; the determinant of the whole matrix."""
+    beta = np.logaddexp(0.0, slope) - np.logaddexp(0.0, alpha)
+    alpha = np.logaddexp(0.0, alpha) + 1e-3
+    d = x - center
+    r = np.sqrt(d @ d)
+    h = 1.0 / (alpha + r)
+    jacobian = (1.0 + beta * h) * np.eye(len(x)) - beta * h * h * np.outer(d, d) / r
+    return x + beta * h * d, np.linalg.slogdet(jacobian)[1]
+
+
+def rational_quadratic(x, widths, heights, slopes, limit):
+    """Durkan et al. 2019, equation 4, by Gregory and Delbourgo's form; slopes at all knots."""
+    if abs(x) >= limit:
+        return x
+    knots_x = -limit + np.concatenate([[0.0], np.cumsum(widths)])
+    knots_y = -limit + np.concatenate([[0.0], np.cumsum(heights)])
+    k = min(int(np.searchsorted(knots_x, x, side="right")) - 1, len(widths) - 1)
+    s = heights[k] / widths[k]
+    t = (x - knots_x[k]) / widths[k]
+    top = heights[k] * (s * t**2 + slopes[k] * t * (1.0 - t))
+    return knots_y[k] + top / (s + (slopes[k + 1] + slopes[k] - 2.0 * s) * t * (1.0 - t))

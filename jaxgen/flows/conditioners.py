@@ -14,7 +14,7 @@ import numpy as np
 from flax.linen.dtypes import promote_dtype
 
 from jaxgen.arrays import at_least_float32
-from jaxgen.nn import Conv
+from jaxgen.nn import Conv, add_bias
 from jaxgen.types import Array
 
 
@@ -170,4 +170,4 @@ class MaskedDense(nn.Module):
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = x @ jnp.where(self.mask.mask, kernel, 0.0)
-        return y if bias is None else y + bias
+        return y if bias is None else add_bias(y, bias)

@@ -25,12 +25,14 @@ class ActNorm(nn.Module):
     def encode(self, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """Returns `(z, log_det [B])` of `x [B, ..., C]`."""
         shift, log_scale = self._parameters(x)
-        return (x + shift) * jnp.exp(log_scale), _log_det(x, log_scale)
+        scale = _like(x, jnp.exp(log_scale))
+        return (x + _like(x, shift)) * scale, _log_det(x, log_scale)
 
     def decode(self, z: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """Returns `(x, log_det [B])` of `z [B, ..., C]`."""
         shift, log_scale = self._parameters(z)
-        return z * jnp.exp(-log_scale) - shift, -_log_det(z, log_scale)
+        scale = _like(z, jnp.exp(-log_scale))
+        return z * scale - _like(z, shift), -_log_det(z, log_scale)
 
     @nn.compact
     def _parameters(self, x: Array) -> tuple[Array, Array]:
@@ -41,12 +43,17 @@ class ActNorm(nn.Module):
 
         def log_scale(key: Key) -> Array:
             # Of centred values: a difference of two large squares has no digits left.
-            centred = x - channel_sum(x) / num
+            centred = x - _like(x, channel_sum(x) / num)
             std = jnp.sqrt(channel_sum(centred * centred) / num)
             return jnp.where(std > _LEAST_STD, -jnp.log(jnp.maximum(std, _LEAST_STD)), 0.0)
 
         x = jax.lax.stop_gradient(x)
         return self.param("shift", shift), self.param("log_scale", log_scale)
+
+
+def _like(x: Array, row: Array) -> Array:
+    """A value for each channel, `[C]`, as `[..., C]` of the rank of `x`."""
+    return row.reshape((1,) * (x.ndim - 1) + row.shape)
 
 
 def _log_det(x: Array, log_scale: Array) -> Array:

@@ -48,7 +48,7 @@ class MaskedAutoregressive(nn.Module):
         chex.assert_rank(z, 2)
         if self.inverse == "jacobi":
             return self.decode_by_jacobi(z, condition)[:2]
-        place = jnp.asarray(self.made.degrees(z.shape[-1]))
+        place = jnp.asarray(self.made.degrees(z.shape[-1]))[None]
 
         def step(self: Any, carry: tuple[Array, Array], i: Array) -> tuple[Any, None]:
             x, log_slope = carry

@@ -26,13 +26,13 @@ class Planar(nn.Module):
         """Returns `(z, log_det [B])` of `x [B, D]`."""
         w, v, b, strength = self._parameters(x.shape[-1])
         h = jnp.tanh(_dot(x, w) + b)
-        return x + h[:, None] * v, jnp.log1p(strength * (1.0 - h * h))
+        return x + h[:, None] * v[None], jnp.log1p(strength * (1.0 - h * h))
 
     def decode(self, z: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """Returns `(x, log_det [B])` of `z [B, D]`."""
         w, v, b, strength = self._parameters(z.shape[-1])
         h = jnp.tanh(_root(_dot(z, w), strength, b) + b)
-        return z - h[:, None] * v, -jnp.log1p(strength * (1.0 - h * h))
+        return z - h[:, None] * v[None], -jnp.log1p(strength * (1.0 - h * h))
 
     @nn.compact
     def _parameters(self, num: int) -> tuple[Array, Array, Array, Array]:

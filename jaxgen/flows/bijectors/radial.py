@@ -21,21 +21,21 @@ class Radial(nn.Module):
     def encode(self, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """Returns `(z, log_det [B])` of `x [B, D]`."""
         center, alpha, beta = self._parameters(x.shape[-1])
-        r = _norm(x - center)
-        z = x + (beta / (alpha + r))[:, None] * (x - center)
+        r = _norm(x - center[None])
+        z = x + (beta / (alpha + r))[:, None] * (x - center[None])
         return z, _log_det(r, alpha, beta, x.shape[-1])
 
     def decode(self, z: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """Returns `(x, log_det [B])` of `z [B, D]`."""
         center, alpha, beta = self._parameters(z.shape[-1])
-        distance = _norm(z - center)
+        distance = _norm(z - center[None])
         b = alpha + beta - distance
         root = jnp.sqrt(b * b + 4.0 * alpha * distance)
         # Of the two forms of the root the one without a difference of like numbers.
         is_positive = b > 0.0
         safe = jnp.where(is_positive, b + root, 1.0)
         r = jnp.where(is_positive, 2.0 * alpha * distance / safe, 0.5 * (root - b))
-        x = center + (z - center) * ((alpha + r) / (alpha + beta + r))[:, None]
+        x = center[None] + (z - center[None]) * ((alpha + r) / (alpha + beta + r))[:, None]
         return x, -_log_det(r, alpha, beta, z.shape[-1])
 
     @nn.compact

@@ -42,8 +42,8 @@ class Spline:
 
     num_bins: int = 8
     limit: float = 5.0
-    max_log_ratio: float = 2.0
-    max_log_slope: float = 3.0
+    max_log_ratio: float = 1.0
+    max_log_slope: float = 2.0
 
     @property
     def num_params(self) -> int:
@@ -92,7 +92,7 @@ class Spline:
         slopes = jnp.exp(bounded(raw[2 * num :], self.max_log_slope))
         one = jnp.ones_like(slopes[:1])
         knots = x if by == "x" else y
-        is_behind = (value >= knots[1:]).astype(jnp.float32)
+        is_behind = (value[None] >= knots[1:]).astype(jnp.float32)
         here = jnp.concatenate([one, is_behind]) - jnp.concatenate([is_behind, jnp.zeros_like(one)])
 
         def select(values: Array) -> Array:
