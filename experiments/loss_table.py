@@ -8,11 +8,12 @@ import pathlib
 import re
 from types import ModuleType
 
-from jaxgen import gan, vae
+from jaxgen import flows, gan, vae
 from jaxgen.files import write_atomically
 
 _FAMILIES = {
     "vae.losses": vae.losses,
+    "flows.losses": flows.losses,
     "gan.losses": gan.losses,
     "gan.penalties": gan.penalties,
 }

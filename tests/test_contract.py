@@ -13,6 +13,7 @@ import pytest
 from jax.tree_util import Partial
 
 from jaxgen.distributions import Normal, NormalMixture, bound_log_var, normal_kl_per_dimension
+from jaxgen.flows import losses as flow_losses
 from jaxgen.gan import losses as gan_losses
 from jaxgen.gan import penalties
 from jaxgen.vae import losses
@@ -112,7 +113,44 @@ GAN_CALLS = {
     "safe_norm": lambda key, p, x: penalties.safe_norm(generate(p, x)),
 }
 
-FAMILIES = {"vae": ([losses], VAE_CALLS), "gan": ([gan_losses, penalties], GAN_CALLS)}
+
+def flow_log_prob(parameters, x):
+    """A normal with a linear part for its precision."""
+    z = x @ parameters["generator"]
+    return -0.5 * jnp.sum(z * z, axis=1)
+
+
+def flow_draw(parameters, key, num):
+    z = Normal(jnp.zeros((num, N)), jnp.zeros((num, N))).sample(key)
+    return z @ parameters["generator"], -0.5 * jnp.sum(z * z, axis=1)
+
+
+def flow_noise(keys, x):
+    noise = Normal(x, jnp.zeros_like(x))
+    y = noise.sample(keys)
+    return y, noise.log_prob(y)
+
+
+FLOW_CALLS = {
+    "negative_log_likelihood": lambda key, p, x: flow_losses.negative_log_likelihood(
+        Partial(flow_log_prob, p), x
+    ),
+    "reverse_kl": lambda key, p, x: flow_losses.reverse_kl(
+        key, Partial(flow_draw, p), Partial(flow_log_prob, p), num=B
+    ),
+    "dequantized": lambda key, p, x: flow_losses.dequantized(
+        key, flow_noise, Partial(flow_log_prob, p), x
+    ),
+    "log_likelihood": lambda key, p, x: flow_losses.log_likelihood(
+        key, flow_noise, Partial(flow_log_prob, p), x, num_samples=2
+    ),
+}
+
+FAMILIES = {
+    "flows": ([flow_losses], FLOW_CALLS),
+    "vae": ([losses], VAE_CALLS),
+    "gan": ([gan_losses, penalties], GAN_CALLS),
+}
 """Family to its modules of losses and its calls."""
 
 CALLS = {

@@ -15,7 +15,7 @@ import pytest
 from gan_games import IMAGES, LEVELS, NUM_CLASSES, ODD_SHAPE, SGD, WEIGHT, image_game, start
 from vae_states import random_state
 
-from jaxgen import vae
+from jaxgen import flows, vae
 from jaxgen.gan import Rules, alternating_algorithm, penalties, simultaneous_algorithm
 from jaxgen.gan.models import MLPCritic, MLPGenerator
 from jaxgen.types import Algorithm
@@ -63,6 +63,16 @@ def plain_vae():
     return vae.mlp_vae(ODD_SHAPE, likelihood, latent_dim=2, hidden_sizes=(6,))
 
 
+def glow_of_labels():
+    bijector = flows.image_bijector("glow", ODD_SHAPE, num_layers=1, num_levels=1, num_features=4)
+    model = flows.make_image_flow(bijector, ODD_SHAPE, levels=LEVELS, is_variational=True)
+    return flows.likelihood_algorithm(model, SMALL_STEPS, num_classes=NUM_CLASSES)
+
+
+def start_of_data(algorithm, batch):
+    return jax.jit(algorithm.init)(jax.random.key(0), batch)
+
+
 # Each number of devices is a program of its own, the most expensive kind there is: a family takes
 # all numbers once, and the most devices for what else draws or averages.
 FAMILIES = {
@@ -75,6 +85,7 @@ FAMILIES = {
         (2, 4, 8),
     ),
     "vae of importance weights": (importance_weights, random_state, IMAGES, (8,)),
+    "glow of learned noise and labels": (glow_of_labels, start_of_data, IMAGES, (2, 4, 8)),
     "denoising autoencoder": (denoising, random_state, IMAGES, (8,)),
 }
 """Name to what makes the algorithm, its state of a batch, the batch `[16, ...]`, and the counts."""

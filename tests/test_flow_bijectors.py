@@ -38,11 +38,11 @@ mlp, conv = functools.partial(MLPConditioner, (6,)), functools.partial(ConvCondi
 ELEMENTWISE = {"additive": Additive(), "affine": Affine(), "spline": Spline(num_bins=4)}
 
 
-def glow(shape):
+def glow(shape, num_levels=2):
     def level(_):
         return [Repeat(chain(ActNorm(), InvertibleConv(), Coupling(Affine(), conv())), 2)]
 
-    return multiscale(shape, 2, level, conv)
+    return multiscale(shape, num_levels, level, conv)
 
 
 LAYERS = {
@@ -54,6 +54,7 @@ LAYERS = {
     "checkerboard": (CheckerboardCoupling(Affine(), conv(), True), (3, 5, 1)),
     "channels": (Coupling(Affine(), conv()), (2, 3, 3)),
     "scan": (Repeat(chain(Coupling(Affine(), mlp()), Permutation((2, 0, 1))), 3), (3,)),
+    "glow of one scale": (glow((2, 2, 1), 1), (2, 2, 1)),
     "glow of 4x4": (glow((4, 4, 1)), (4, 4, 1)),
     "glow of 5x7 in colours": (glow((5, 7, 3)), (5, 7, 3)),
     **{
@@ -314,4 +315,4 @@ def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="bijectors: none"):
         chain()
     x = jnp.zeros((2, 2, 3))
-    assert Flatten(((2, 3),)).apply({}, x, method="encode")[0].shape == (2, 6)
+    assert Flatten((2, 3)).apply({}, x, method="encode")[0].shape == (2, 6)

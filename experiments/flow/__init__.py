@@ -10,7 +10,7 @@ EXPERIMENT = Experiment(
     "flow",
     Settings,
     build,
-    optimizer=OptimizerSettings(schedule="cosine", warm_up_steps=50, clip_norm=50.0),
+    optimizer=OptimizerSettings(clip_norm=50.0),
     plan=Plan(steps=1200, batch_size=64),
     sampling=Sampling,
     free=("importance_samples",),

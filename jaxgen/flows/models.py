@@ -133,7 +133,7 @@ def image_bijector(
             hidden_sizes=hidden_sizes,
             dtype=dtype,
         )
-        return chain(Flatten((shape,)), inner)
+        return chain(Flatten(shape), inner)
     _check_layers(num_layers, least=2 if model == "real_nvp" else 1)
 
     def conditioner() -> ConvConditioner:

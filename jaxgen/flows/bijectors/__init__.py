@@ -5,6 +5,7 @@ from jaxgen.flows.bijectors.autoregressive import MaskedAutoregressive, num_jaco
 from jaxgen.flows.bijectors.composition import (
     Bijector,
     Chain,
+    Concatenate,
     Flatten,
     Inverse,
     OnFirst,
@@ -26,6 +27,7 @@ __all__ = [
     "Bijector",
     "Chain",
     "CheckerboardCoupling",
+    "Concatenate",
     "Coupling",
     "Elementwise",
     "Flatten",

@@ -1,5 +1,6 @@
 """Bijectors made of bijectors: in a chain, one many times, turned round, on a part."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -162,25 +163,39 @@ class OnFirst(nn.Module):
 
 
 class Flatten(nn.Module):
-    """Arrays of given shapes as one vector, `[B, D]`.
+    """An array as a vector, `[B, ...]` to `[B, D]`.
 
     Attributes:
-        shapes: of an example of each array of the tuple; or of the one array, where there is one.
+        shape: of an example.
+    """
+
+    shape: Sequence[int]
+
+    def encode(self, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
+        """Returns `(z [B, D], log_det [B])`."""
+        return x.reshape(len(x), -1), no_log_det(x)
+
+    def decode(self, z: Array, condition: Array | None = None) -> tuple[Array, Array]:
+        """Returns `(x [B, ...], log_det [B])`."""
+        return z.reshape(len(z), *self.shape), no_log_det(z)
+
+
+class Concatenate(nn.Module):
+    """A tuple of arrays as one vector, `[B, D]`.
+
+    Attributes:
+        shapes: of an example of each.
     """
 
     shapes: Sequence[Sequence[int]]
 
-    def encode(self, x: Any, condition: Array | None = None) -> tuple[Array, Array]:
+    def encode(self, x: tuple[Array, ...], condition: Array | None = None) -> tuple[Array, Array]:
         """Returns `(z [B, D], log_det [B])`."""
-        arrays = x if isinstance(x, tuple) else (x,)
-        return jnp.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1), no_log_det(x)
+        return jnp.concatenate([a.reshape(len(a), -1) for a in x], axis=1), no_log_det(x)
 
-    def decode(self, z: Array, condition: Array | None = None) -> tuple[Any, Array]:
+    def decode(self, z: Array, condition: Array | None = None) -> tuple[tuple[Array, ...], Array]:
         """Returns `(x, log_det [B])`."""
-        sizes = [math.prod(shape) for shape in self.shapes]
-        starts = [sum(sizes[:i]) for i in range(len(sizes))]
-        arrays = tuple(
-            z[:, start : start + size].reshape(len(z), *shape)
-            for start, size, shape in zip(starts, sizes, self.shapes, strict=True)
-        )
-        return arrays if len(arrays) > 1 else arrays[0], no_log_det(z)
+        ends = itertools.accumulate(math.prod(shape) for shape in self.shapes)
+        parts = jnp.split(z, list(ends)[:-1], axis=1)
+        x = (part.reshape(len(z), *shape) for part, shape in zip(parts, self.shapes, strict=True))
+        return tuple(x), no_log_det(z)

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen.arrays import sum_event
-from jaxgen.flows.bijectors.composition import Chain, Flatten, OnFirst, chain, no_log_det
+from jaxgen.flows.bijectors.composition import Chain, Concatenate, OnFirst, chain, no_log_det
 from jaxgen.flows.bijectors.coupling import Coupling, parameters
 from jaxgen.flows.bijectors.elementwise import Affine
 from jaxgen.nn import depth_to_space, space_to_depth
@@ -156,5 +156,5 @@ def multiscale(
             bijectors.append(Split(make_conditioner()))
             latents.append((height, width, channels // 2))
             channels = (channels + 1) // 2
-    bijectors.append(Flatten(((height, width, channels), *latents)))
+    bijectors.append(Concatenate(((height, width, channels), *latents)))
     return chain(*bijectors)
