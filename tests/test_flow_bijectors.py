@@ -35,7 +35,7 @@ from jaxgen.flows.conditioners import MADE, ConvConditioner, MLPConditioner
 
 B = 3
 mlp, conv = functools.partial(MLPConditioner, (6,)), functools.partial(ConvConditioner, 4)
-ELEMENTWISE = {"additive": Additive(), "affine": Affine(), "spline": Spline(num_bins=4)}
+ELEMENTWISE = {"additive": Additive(), "affine": Affine(), "spline": Spline(num_bins=4, limit=5.0)}
 
 
 def glow(shape, num_levels=2):

@@ -17,7 +17,10 @@ from jaxgen.data import load
 
 INFO, PLANE = DataInfo.of(load("digits")), DataInfo.of(load("moons"))
 SMALL = {"num_layers": 2, "num_levels": 1, "num_features": 4, "hidden_sizes": (6,)}
-FLAGS = "--num-layers 2 --num-levels 1 --num-features 4 --steps 4 --steps-per-call 2".split()
+FLAGS = [
+    f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items() if name != "hidden_sizes"
+]
+FLAGS += ["--steps=4", "--steps-per-call=2"]
 
 
 def settings(**own):

@@ -1,5 +1,7 @@
 """Planar and radial layers, which bend space about a plane or a point; both with exact inverses."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from jaxgen.types import Array
 _NUM_BISECTIONS = 12
 _NUM_NEWTON_STEPS = 6
 _LEAST_SLOPE = 1e-3
+_NEUTRAL = math.log(math.expm1(1.0 - _LEAST_SLOPE))
 
 
 class Planar(nn.Module):
@@ -37,9 +40,10 @@ class Planar(nn.Module):
     @nn.compact
     def _parameters(self, num: int) -> tuple[Array, Array, Array, Array]:
         """Gives w, v, b and ``w . v``."""
-        normal = nn.initializers.normal(num**-0.5)
-        w = self.param("w", normal, (num,))
-        u = self.param("u", normal, (num,))
+        w = self.param("w", nn.initializers.normal(num**-0.5), (num,))
+        # It starts at v = 0, the identity, where ``-1 + softplus(w . u)`` is 0.
+        w_0 = jax.lax.stop_gradient(w)
+        u = self.param("u", lambda _: _NEUTRAL * w_0 / jnp.maximum(_dot(w_0, w_0), 1e-12))
         b = self.param("b", nn.initializers.zeros_init(), ())
         raw = _dot(w, u)
         # -1 + tiny rounds to -1, and its logarithm to -inf.

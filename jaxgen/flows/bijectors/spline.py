@@ -41,7 +41,7 @@ class Spline:
     """
 
     num_bins: int = 8
-    limit: float = 5.0
+    limit: float = 3.0
     max_log_ratio: float = 1.0
     max_log_slope: float = 2.0
 

@@ -1,0 +1,1 @@
+"""Flows of the plane on densities that are known: the comparison behind a table and figures."""
