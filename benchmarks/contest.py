@@ -5,7 +5,7 @@ import dataclasses
 import json
 import statistics
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,9 @@ JAXGEN = "jaxgen"
 
 BASELINE = "jaxgen, baseline"
 """The same of another checkout."""
+
+_WARM_UP = 2
+"""Turns that are not counted: one to warm up, one to learn how many steps fill a window."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,18 +48,22 @@ class Contest(NamedTuple):
     Attributes:
         titles: what each workload is called at the top of its table, by name.
         contestants: the programs, by name.
-        batch_size: examples that a network sees at once.
+        batch_sizes: examples that a network sees at once, by workload.
         step: what is counted.
         loss: what the last column shows.
         min_steps: least number of steps in a turn.
+        num_drawn: examples of one draw, by workload, where drawing is measured too.
+        is_same_size: whether all must have as many parameters; if not, the table tells them.
     """
 
     titles: Mapping[str, str]
     contestants: Mapping[str, Contestant]
-    batch_size: int
+    batch_sizes: Mapping[str, int]
     step: str
     loss: str
     min_steps: int
+    num_drawn: Mapping[str, int] = {}
+    is_same_size: bool = True
 
 
 @contextlib.contextmanager
@@ -78,7 +85,8 @@ def _workers(
                 continue
             stack.callback(worker.close)
             workers.append(worker)
-        _check_same_size(workers)
+        if contest.is_same_size:
+            _check_same_size(workers)
         yield workers
 
 
@@ -90,8 +98,8 @@ def _check_same_size(workers: list[Worker]) -> None:
 
 def measure(
     contest: Contest, workload: str, settings: Settings, console: Console
-) -> list[dict[str, Any]]:
-    """Runs all contestants of a workload in turn.
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Runs all contestants of a workload in turn: first they train, then they draw.
 
     Args:
         contest: the benchmark.
@@ -100,34 +108,70 @@ def measure(
         console: for progress.
 
     Returns:
-        one record a contestant, with the steps/s of every window.
+        one record a contestant, with the steps/s of every window; and the same of the draws of
+        those that can.
 
     Raises:
-        ValueError: if the contestants' networks differ in size.
+        ValueError: if the contestants' networks differ in size, but should not.
     """
     with _workers(contest, workload, settings, console) as workers:
-        for worker in workers:
-            # Once to warm up, once to learn how many steps fill a window.
-            worker.run(contest.min_steps)
-            worker.run(contest.min_steps)
-        for window in range(settings.windows):
-            for worker in workers:
-                speed = worker.last["steps"] / worker.last["seconds"]
-                num_steps = max(contest.min_steps, round(settings.seconds * speed))
-                worker.speeds.append(worker.run(num_steps))
-            console.print(f"{workload}: window {window + 1} of {settings.windows}", style="dim")
-        return [_record(worker) for worker in workers]
+        runs = {worker.name: worker.run for worker in workers}
+        speeds = _take_turns(runs, contest.min_steps, settings, f"{workload}: window", console)
+        workers = [worker for worker in workers if worker.name in speeds]
+        trained = [
+            _record(
+                worker,
+                speeds[worker.name],
+                worker.start["first_step_seconds"],
+                worker.start["step_multiple"],
+            )
+            for worker in workers
+        ]
+        draws = {worker.name: worker.draw for worker in workers if worker.can_draw}
+        if workload not in contest.num_drawn or not draws:
+            return trained, []
+        speeds = _take_turns(draws, 1, settings, f"{workload}: draws, window", console)
+        return trained, [
+            # The first turn, of one draw, compiles.
+            _record(worker, speeds[worker.name], 1 / speeds[worker.name][0], 1)
+            for worker in workers
+            if worker.name in speeds
+        ]
 
 
-def _record(worker: Worker) -> dict[str, Any]:
-    median = statistics.median(worker.speeds)
-    first_steps = worker.start["step_multiple"] / median
+def _take_turns(
+    runs: Mapping[str, Callable[[int], float]],
+    min_steps: int,
+    settings: Settings,
+    what: str,
+    console: Console,
+) -> dict[str, list[float]]:
+    """Steps/s of each contestant: `_WARM_UP` turns, then the windows; without those that fail."""
+    speeds: dict[str, list[float]] = {name: [] for name in runs}
+    for window in range(-_WARM_UP, settings.windows):
+        for name, own in list(speeds.items()):
+            num_steps = round(settings.seconds * own[-1]) if window >= 0 else min_steps
+            try:
+                own.append(runs[name](max(min_steps, num_steps)))
+            except WorkerError as error:
+                console.print(f"left out: {error}", style="red", markup=False)
+                del speeds[name]
+        if window >= 0:
+            console.print(f"{what} {window + 1} of {settings.windows}", style="dim")
+    return speeds
+
+
+def _record(
+    worker: Worker, speeds: list[float], first_seconds: float, first_steps: int
+) -> dict[str, Any]:
+    windows = speeds[_WARM_UP:]
+    median = statistics.median(windows)
     return {
         "name": worker.name,
         "num_parameters": worker.start["num_parameters"],
         "steps_per_second": median,
-        "windows": worker.speeds,
-        "compile_seconds": max(0.0, worker.start["first_step_seconds"] - first_steps),
+        "windows": windows,
+        "compile_seconds": max(0.0, first_seconds - first_steps / median),
         "peak_mib": worker.last["peak_mib"],
         "loss": worker.last["loss"],
     }
@@ -145,17 +189,56 @@ def ratios(record: Mapping[str, Any], other: Mapping[str, Any]) -> list[float]:
 
 
 def table(contest: Contest, workload: str, records: list[dict[str, Any]], threads: int) -> Table:
-    """The results of a workload, fastest first."""
+    """The results of a workload's training, fastest first."""
+    size = fastest_peer(records)["num_parameters"]
+    title = contest.titles[workload] + (f" of {size:,} parameters" if contest.is_same_size else "")
+    return _table(
+        contest,
+        records,
+        f"{title}, batch {contest.batch_sizes[workload]}, float32, {threads} cores",
+        Columns(contest.step, "loss", contest.loss),
+    )
+
+
+def draws_table(
+    contest: Contest, workload: str, records: list[dict[str, Any]], threads: int
+) -> Table:
+    """The results of a workload's draws, fastest first."""
+    return _table(
+        contest,
+        records,
+        f"{contest.titles[workload]}, draws of {contest.num_drawn[workload]:,}, float32, "
+        f"{threads} cores",
+        Columns("draw", "rms", "root mean square of the last draw"),
+    )
+
+
+class Columns(NamedTuple):
+    """What the columns of a table show.
+
+    Attributes:
+        step: what is counted.
+        last: heading of the last column.
+        meaning: of that column.
+    """
+
+    step: str
+    last: str
+    meaning: str
+
+
+def _table(contest: Contest, records: list[dict[str, Any]], title: str, columns: Columns) -> Table:
     peer = fastest_peer(records)
     result = Table(
-        title=f"{contest.titles[workload]} of {peer['num_parameters']:,} parameters, "
-        f"batch {contest.batch_size}, float32, {threads} cores",
-        caption=f"ratio: speed over that of the fastest peer, {peer['name']}; loss: {contest.loss}",
+        title=title,
+        caption=f"ratio: speed over that of the fastest peer, {peer['name']}; "
+        f"{columns.last}: {columns.meaning}",
     )
     result.add_column("contestant", no_wrap=True)
-    columns = (f"{contest.step}s/s", "ratio", "range", "compile s", "peak MiB", "loss")
-    for column in columns:
-        result.add_column(column, justify="right", no_wrap=True)
+    sizes = () if contest.is_same_size else ("parameters",)
+    names = (f"{columns.step}s/s", "ratio", "range", *sizes, "compile s", "peak MiB", columns.last)
+    for name in names:
+        result.add_column(name, justify="right", no_wrap=True)
     for record in sorted(records, key=lambda record: -record["steps_per_second"]):
         speed, ratio = record["steps_per_second"], ratios(record, peer)
         result.add_row(
@@ -163,9 +246,10 @@ def table(contest: Contest, workload: str, records: list[dict[str, Any]], thread
             f"{speed:.1f}" if speed >= 10 else f"{speed:.2f}",
             f"{statistics.median(ratio):.2f}",
             f"{min(ratio):.2f} to {max(ratio):.2f}",
+            *(f"{record['num_parameters']:,}" for _ in sizes),
             f"{record['compile_seconds']:.1f}",
             f"{record['peak_mib']:.0f}",
-            f"{record['loss']:.1f}",
+            f"{record['loss']:.1f}" if abs(record["loss"]) >= 10 else f"{record['loss']:.2f}",
             style="bold" if record["name"] == JAXGEN else None,
         )
     return result
@@ -184,7 +268,7 @@ def _with_baseline(
 
 
 def run(contest: Contest, only: str | None, settings: Settings) -> None:
-    """Runs a benchmark and prints one table a workload.
+    """Runs a benchmark and prints one table a workload, and one of its draws if it has them.
 
     Args:
         contest: the benchmark.
@@ -207,9 +291,12 @@ def run(contest: Contest, only: str | None, settings: Settings) -> None:
         console = Console(width=110)
     results = {}
     for workload in (only,) if only else contest.titles:
-        records = measure(contest, workload, settings, console)
+        records, draws = measure(contest, workload, settings, console)
         results[workload] = records
         if records:
             console.print(table(contest, workload, records, settings.threads))
+        if draws:
+            results[f"{workload} draws"] = draws
+            console.print(draws_table(contest, workload, draws, settings.threads))
     if settings.json_out is not None:
         settings.json_out.write_text(json.dumps(results, indent=2) + "\n")

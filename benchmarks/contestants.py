@@ -51,7 +51,6 @@ class Worker:
             WorkerError: if the process ends before it has trained.
         """
         self.name = name
-        self.speeds: list[float] = []
         arguments = [contestant.module, contestant.variant, workload, str(threads)]
         # Without spaces, which the compiler line of torch.compile cannot bear.
         folder = directory / f"{workload} {name}".replace(" ", "-")
@@ -70,13 +69,20 @@ class Worker:
         self.start = self._read()
         self.last = self.start
 
+    @property
+    def can_draw(self) -> bool:
+        """Whether `draw` works."""
+        # Checkouts of old do not say.
+        return self.start.get("can_draw", False)
+
     def run(self, num_steps: int) -> float:
         """Trains for at least a number of steps; returns steps per second."""
-        assert self._process.stdin is not None
         multiple = self.start["step_multiple"]
-        print(-(-num_steps // multiple) * multiple, file=self._process.stdin, flush=True)
-        self.last = self._read()
-        return self.last["steps"] / self.last["seconds"]
+        return self._ask(str(-(-num_steps // multiple) * multiple))
+
+    def draw(self, num_draws: int) -> float:
+        """Draws examples a number of times; returns draws per second."""
+        return self._ask(f"draw {num_draws}")
 
     def close(self) -> None:
         """Ends the process."""
@@ -84,6 +90,12 @@ class Worker:
         self._process.stdin.close()
         self._process.terminate()
         self._process.wait()
+
+    def _ask(self, line: str) -> float:
+        assert self._process.stdin is not None
+        print(line, file=self._process.stdin, flush=True)
+        self.last = self._read()
+        return self.last["steps"] / self.last["seconds"]
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -29,7 +29,7 @@ CONTEST = contest.Contest(
         "torch.compile": Contestant("torch_gan", "compile", ("dcgan",)),
         "torch.compile channels_last": Contestant("torch_gan", "compile_channels_last", ("dcgan",)),
     },
-    batch_size=BATCH_SIZE,
+    batch_sizes={"dcgan": BATCH_SIZE, "wgan_gp": BATCH_SIZE},
     step="iteration",
     loss="of the critic",
     min_steps=5,

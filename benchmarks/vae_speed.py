@@ -29,7 +29,7 @@ CONTEST = contest.Contest(
         "pythae": Contestant("pythae_vae", "step"),
         "pythae trainer": Contestant("pythae_vae", "trainer"),
     },
-    batch_size=BATCH_SIZE,
+    batch_sizes={"mlp": BATCH_SIZE, "conv": BATCH_SIZE},
     step="step",
     loss="nats per image",
     min_steps=10,

@@ -15,9 +15,9 @@ class Window(NamedTuple):
     """What was measured over some steps.
 
     Attributes:
-        steps: training steps that were timed.
+        steps: training steps, or draws, that were timed.
         seconds: time they took, to the end of the last one.
-        loss: training loss at the end.
+        loss: training loss at the end; after draws the root mean square of the last one.
     """
 
     steps: int
@@ -32,11 +32,13 @@ class Program(NamedTuple):
         num_parameters: trained scalars in all networks together.
         step_multiple: `run` does a multiple of this many steps.
         run: trains for a number of steps and measures.
+        draw: returns examples of the model as it is trained by then, or None if that is not timed.
     """
 
     num_parameters: int
     step_multiple: int
     run: Callable[[int], Window]
+    draw: Callable[[], np.ndarray] | None = None
 
 
 def timed(train: Callable[[int], float]) -> Callable[[int], Window]:
@@ -48,6 +50,24 @@ def timed(train: Callable[[int], float]) -> Callable[[int], Window]:
         return Window(num_steps, time.perf_counter() - start, loss)
 
     return run
+
+
+def timed_draws(draw: Callable[[], np.ndarray], num_draws: int) -> Window:
+    """Measures a function that draws examples.
+
+    Args:
+        draw: returns when the examples are there.
+        num_draws: number of calls.
+
+    Returns:
+        the measurement.
+    """
+    start = time.perf_counter()
+    for _ in range(num_draws):
+        examples = draw()
+    seconds = time.perf_counter() - start
+    rms = float(np.sqrt(np.mean(np.square(examples, dtype=np.float64))))
+    return Window(num_draws, seconds, rms)
 
 
 def images() -> np.ndarray:
@@ -65,15 +85,16 @@ def images() -> np.ndarray:
     return ((distance < 1) ^ flipped).astype(np.uint8)[..., None]
 
 
-def batch_rows(batch_size: int) -> Iterator[np.ndarray]:
+def batch_rows(batch_size: int, num_examples: int = NUM_IMAGES) -> Iterator[np.ndarray]:
     """Rows of the data for one step after another: a fresh permutation each epoch.
 
     Args:
-        batch_size: a divisor of 12800.
+        batch_size: a divisor of the number of examples.
+        num_examples: N.
 
     Yields:
-        int64 `[batch_size]`, values 0 to 12799.
+        int64 `[batch_size]`, values 0 to N - 1.
     """
     generator = np.random.default_rng(SEED)
     while True:
-        yield from generator.permutation(NUM_IMAGES).reshape(-1, batch_size)
+        yield from generator.permutation(num_examples).reshape(-1, batch_size)

@@ -33,7 +33,13 @@ def _event_times(directory: Path) -> dict[int, float]:
 
 
 def program(
-    algorithm: Algorithm, images: np.ndarray, *, batch_size: int, steps_per_call: int, loss: str
+    algorithm: Algorithm,
+    x: np.ndarray,
+    *,
+    batch_size: int,
+    steps_per_call: int,
+    loss: str,
+    num_drawn: int = 0,
 ) -> common.Program:
     """Trains an algorithm through the loop.
 
@@ -43,34 +49,42 @@ def program(
 
     Args:
         algorithm: what is trained.
-        images: uint8 `[N, 28, 28, 1]`.
+        x: examples, `[N, ...]`.
         batch_size: images of a step.
         steps_per_call: steps of a dispatch.
         loss: name of the metric that is shown.
+        num_drawn: examples of a draw; 0 where none is timed.
 
     Returns:
         the program.
     """
-    shapes = jax.eval_shape(algorithm.init, jax.random.key(0), {"x": images[:1]})
+    shapes = jax.eval_shape(algorithm.init, jax.random.key(0), {"x": x[:1]})
     run = RunDirectory(Path(tempfile.mkdtemp()))
-    done = 0
+    done, state, number = 0, None, 0
+    sample = jax.jit(algorithm.sample, static_argnums=2)
 
     def train(num_steps: int) -> common.Window:
-        nonlocal done
+        nonlocal done, state
         start, first_step = time.time(), done
         # The first dispatch of a call is not timed, but for the very first, which compiles.
         done += num_steps + (steps_per_call if first_step else 0)
         result = fit(
             algorithm,
-            ArraySplit({"x": images}),
+            ArraySplit({"x": x}),
             run,
             Plan(done, batch_size, steps_per_call, checkpoint_every=10**9),
             seed=common.SEED,
         )
+        state = result.state
         times = _event_times(run.path)
         begin = times[first_step + steps_per_call] if first_step else start
         last_loss = [row[loss] for row in read_metrics(run.path) if loss in row][-1]
         return common.Window(num_steps, times[result.step] - begin, last_loss)
 
+    def draw() -> np.ndarray:
+        nonlocal number
+        number += 1
+        return np.asarray(sample(state, jax.random.key(number), num_drawn))
+
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
-    return common.Program(num_parameters, steps_per_call, train)
+    return common.Program(num_parameters, steps_per_call, train, draw if num_drawn else None)

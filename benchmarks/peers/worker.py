@@ -1,7 +1,8 @@
 """One contestant in a process of its own: reads numbers of steps from stdin, answers with seconds.
 
 `python -m benchmarks.peers.worker MODULE VARIANT WORKLOAD THREADS` prints one JSON object for its
-start, then one for each line it reads, and ends when stdin is closed.
+start, then one for each line it reads, and ends when stdin is closed. A line is a number of
+training steps, or "draw" and a number of draws.
 """
 
 import importlib
@@ -36,17 +37,18 @@ def main(module: str, variant: str, workload: str, threads: int, out: TextIO) ->
     """Starts a contestant and serves it until stdin is closed.
 
     Args:
-        module: file in `benchmarks/peers` that has `build`.
+        module: file in `benchmarks/peers` that has `build`, and `data`, by workload, if that is
+            other than the binary images.
         variant: passed to `build`.
         workload: passed to `build`.
         threads: cores that the process may use.
         out: where the answers go.
     """
     _limit_cores(threads)
-    build = importlib.import_module(f"benchmarks.peers.{module}").build
-    images = common.images()
+    contestant = importlib.import_module(f"benchmarks.peers.{module}")
+    data = contestant.data(workload) if hasattr(contestant, "data") else common.images()
     start = time.perf_counter()
-    program: common.Program = build(workload, variant, images, threads)
+    program: common.Program = contestant.build(workload, variant, data, threads)
     build_seconds = time.perf_counter() - start
     first = program.run(program.step_multiple)
     _answer(
@@ -55,9 +57,15 @@ def main(module: str, variant: str, workload: str, threads: int, out: TextIO) ->
         first_step_seconds=build_seconds + first.seconds,
         num_parameters=program.num_parameters,
         step_multiple=program.step_multiple,
+        can_draw=program.draw is not None,
     )
     for line in sys.stdin:
-        _answer(out, program.run(int(line)))
+        *kind, number = line.split()
+        if kind:
+            assert kind == ["draw"] and program.draw is not None
+            _answer(out, common.timed_draws(program.draw, int(number)))
+        else:
+            _answer(out, program.run(int(number)))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ from jaxgen.flows.dequantization import UniformDequantizer, VariationalDequantiz
 from jaxgen.flows.flow import Flow
 from jaxgen.flows.image_flow import ImageFlow
 
+_UNROLL = 4  # Blocks of vectors are small: a third of a step is saved, for a third more to compile.
+
 VectorModel = Literal["planar", "radial", "nice", "real_nvp", "spline", "maf", "iaf"]
 ImageModel = Literal["nice", "real_nvp", "glow", "spline", "maf", "iaf"]
 
@@ -77,7 +79,7 @@ def vector_bijector(
             MaskedAutoregressive(Affine(), MADE(tuple(hidden_sizes), is_reversed, dtype))
             for is_reversed in (False, True)
         ]
-        pair: Any = Repeat(chain(*layers), num_layers // 2)
+        pair: Any = Repeat(chain(*layers), num_layers // 2, _UNROLL)
         return chain(ActNorm(), Inverse(pair) if model == "iaf" else pair)
     if num_dims < 2:
         raise ValueError(f"num_dims: {num_dims}, expected at least 2 for couplings")
@@ -88,7 +90,7 @@ def vector_bijector(
     ]
     block = [*couplings, Permutation(_riffle(num_dims))] if num_dims > 2 else couplings
     last = [ActNorm()] if model == "nice" else []  # Its diagonal scaling.
-    return chain(ActNorm(), Repeat(chain(*block), num_layers // 2), *last)
+    return chain(ActNorm(), Repeat(chain(*block), num_layers // 2, _UNROLL), *last)
 
 
 def image_bijector(

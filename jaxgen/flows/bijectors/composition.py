@@ -90,10 +90,13 @@ class Repeat(nn.Module):
     Attributes:
         block: which is repeated; it must not change the shape of the examples.
         num: how many there are, at least 1.
+        unroll: how many of them the scanned program holds at once: more compile longer, and small
+            ones run faster.
     """
 
     block: Any
     num: int
+    unroll: int = 1
 
     def encode(self, x: PyTree, condition: Array | None = None) -> tuple[PyTree, Array]:
         """Returns `(z, log_det [B])`."""
@@ -114,6 +117,7 @@ class Repeat(nn.Module):
             variable_axes={"params": 0},
             split_rngs={"params": True},
             length=self.num,
+            unroll=self.unroll,
             reverse=direction == "decode",
         )
         x = jax.tree.map(at_least_float32, x)

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxgen.flows.bijectors.elementwise import bounded
@@ -82,31 +81,32 @@ class Spline:
     def _bin(self, value: Array, raw: Array, *, by: str) -> _Bin:
         """Finds the bin of each number among the knots of one axis.
 
-        The parameters lie in front, where they are contiguous; sums over a mask select without
-        gathers, whose gradients would be scattered.
+        Bins are gone through one by one, each a layer of arrays like `value`: XLA makes one loop
+        of it all, where sums, gathers and cumulative sums over an axis of bins would be many.
         """
-        raw = jnp.moveaxis(raw, -2, 0)
         num = self.num_bins
+        raw = jnp.moveaxis(raw, -2, 0)
         widths, x = self._bins(raw[:num])
         heights, y = self._bins(raw[num : 2 * num])
-        slopes = jnp.exp(bounded(raw[2 * num :], self.max_log_slope))
-        one = jnp.ones_like(slopes[:1])
-        knots = x if by == "x" else y
-        is_behind = (value[None] >= knots[1:]).astype(jnp.float32)
-        here = jnp.concatenate([one, is_behind]) - jnp.concatenate([is_behind, jnp.zeros_like(one)])
+        inner = jnp.exp(bounded(raw[2 * num :], self.max_log_slope))
+        one = jnp.ones_like(inner[0])
+        slopes = [one, *inner, one]
+        found = _Bin(x[0], y[0], widths[0], heights[0], slopes[0], slopes[1])
+        for k in range(1, num):
+            is_behind = value >= (x if by == "x" else y)[k]
+            here = _Bin(x[k], y[k], widths[k], heights[k], slopes[k], slopes[k + 1])
+            pairs = zip(here, found, strict=True)
+            found = _Bin(*(jnp.where(is_behind, new, old) for new, old in pairs))
+        return found
 
-        def select(values: Array) -> Array:
-            return jnp.sum(here * values, axis=0)
-
-        slope_0, slope_1 = jnp.concatenate([one, slopes]), jnp.concatenate([slopes, one])
-        return _Bin(*map(select, (x, y, widths, heights, slope_0, slope_1)))
-
-    def _bins(self, raw: Array) -> tuple[Array, Array]:
-        """Sizes `[K, ...]` of bins that fill [-B, B], and where each begins."""
-        sizes = 2.0 * self.limit * jax.nn.softmax(bounded(raw, self.max_log_ratio), axis=0)
-        below = jnp.tril(jnp.ones((self.num_bins, self.num_bins)), -1)
-        # A sum of a few numbers: exact enough, and faster than a cumulative sum on any device.
-        starts = jnp.tensordot(below, sizes, axes=1, precision="highest") - self.limit
+    def _bins(self, raw: Array) -> tuple[Array, list[Array]]:
+        """Widths or heights of the bins, which fill [-B, B], and where each begins."""
+        weights = jnp.exp(bounded(raw, self.max_log_ratio))
+        total = sum(weights[1:], start=weights[0])
+        sizes = weights * (2.0 * self.limit / total)[None]
+        starts = [jnp.full_like(total, -self.limit)]
+        for size in sizes[:-1]:
+            starts.append(starts[-1] + size)
         return sizes, starts
 
 
