@@ -24,8 +24,9 @@ VECTORS = ("real_nvp_2d", "real_nvp_43d", "spline_43d")
 """Workloads of those that offer no flows of images."""
 
 AFFINE = ("real_nvp_2d", "real_nvp_43d")
-"""Those that `torch.compile` takes whole: splines that index by a mask break its graph. It compiles
-the training alone. zuko is not compiled: with PyTorch 2.13 and two threads its heap is corrupted."""
+"""Those that `torch.compile` takes whole: splines that index by a mask break its graph. It
+compiles the training alone. zuko is not compiled: with PyTorch 2.13 and two threads its heap is
+corrupted."""
 
 CONTEST = contest.Contest(
     titles={

@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -56,6 +57,14 @@ def test_an_algorithm_needs_no_loop(key):
     exec(block_with("vae.conv_vae("), names)
     assert names["state"].step == 1
     assert np.isfinite(names["metrics"]["loss"])
+
+
+def test_a_flow_is_a_bijector_and_a_base(key):
+    points = jnp.asarray(np.random.default_rng(0).normal(size=(20, 3)), jnp.float32)
+    names = {"key": key, "points": points}
+    exec(block_with("flows.chain("), names)
+    assert names["loss"].shape == (20,)
+    assert names["density"].sample(key, 4).shape == (4, 3)
 
 
 def test_own_method_reaches_the_entropy_of_each_pixel(tmp_path, monkeypatch):

@@ -16,8 +16,8 @@ import rich.console
 
 from experiments.command_line import errors_exit, parse
 from experiments.course import run_directory
+from experiments.flow_2d.fitting import Result, build_flow, train
 from experiments.flow_2d.settings import Settings
-from experiments.flow_2d.training import Result, build_flow, train
 from jaxgen.files import write_atomically
 from jaxgen.training import jax_setup
 from jaxgen.training.run_directory import RunDirectory

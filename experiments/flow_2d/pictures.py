@@ -9,8 +9,8 @@ import numpy as np
 import rich.table
 from matplotlib.axes import Axes
 
+from experiments.flow_2d.fitting import Result, build_flow, density_of
 from experiments.flow_2d.settings import Settings
-from experiments.flow_2d.training import Result, build_flow, density_of
 from jaxgen import plots
 from jaxgen.training.run_directory import RunDirectory
 from jaxgen.types import Array, PyTree

@@ -34,7 +34,7 @@ class Settings:
     """Steps in one dispatch; it divides the steps."""
     batch_size: Annotated[int, AT_LEAST_1] = 256
     """Points of a step, drawn anew for each."""
-    learning_rate: Annotated[float, POSITIVE] = 2e-3
+    learning_rate: Annotated[float, POSITIVE] = 5e-3
     """Of Adam, at the start; it falls to 0 along a cosine."""
     num_test: Annotated[int, AT_LEAST_1] = 50_000
     """Points behind a divergence, the same for all flows of a density."""

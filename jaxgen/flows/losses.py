@@ -78,7 +78,7 @@ def dequantized(key: Key, dequantize: Dequantize, log_prob: LogProb, x: Array) -
 
     Source:
         Ho et al. 2019, "Flow++: improving flow-based generative models with variational
-        dequantization and architecture design", equation 11; with uniform noise Theis et al. 2016,
+        dequantization and architecture design", section 3.1; with uniform noise Theis et al. 2016,
         "A note on the evaluation of generative models", section 3.1.
     """
     return -_log_weight(draw_keys(key, len(x), 1)[0], dequantize, log_prob, x)
@@ -109,7 +109,7 @@ def log_likelihood(
     Source:
         Burda et al. 2016, "Importance weighted autoencoders", section 3; for dequantization Ho et
         al. 2019, "Flow++: improving flow-based generative models with variational dequantization
-        and architecture design", section 4.
+        and architecture design", section 3.1.
     """
     keys = draw_keys(key, len(x), num_samples)
     return log_mean_weight(jax.lax.map(lambda k: _log_weight(k, dequantize, log_prob, x), keys))

@@ -40,9 +40,9 @@ class Spline:
     """
 
     num_bins: int = 8
-    limit: float = 3.0
-    max_log_ratio: float = 1.0
-    max_log_slope: float = 2.0
+    limit: float = 4.0
+    max_log_ratio: float = 1.5
+    max_log_slope: float = 2.5
 
     @property
     def num_params(self) -> int:
