@@ -16,7 +16,7 @@ _NUM_COLUMNS = 10
 def draw_encoded(
     trained: Trained,
     batch: Mapping[str, np.ndarray],
-    kl: np.ndarray,
+    kl: np.ndarray | None,
     encode_mean: figures.EncodeMean,
     decode: figures.Decode,
 ) -> None:
@@ -25,7 +25,8 @@ def draw_encoded(
     Args:
         trained: the run.
         batch: test images.
-        kl: by which latents are sorted, `[D]`.
+        kl: nats of each latent, by which they are sorted, `[D]`; None where there are no such: by
+            their variance then.
         encode_mean: images to latents.
         decode: latents to images.
     """
@@ -45,11 +46,13 @@ def draw_encoded(
         label = np.asarray(batch["label"])
         path = folder / "arithmetic.png"
         figures.arithmetic(path, z, label, decode, levels=levels, class_names=names, originals=x)
-    if len(kl) > 1:
-        first, second = (int(index) for index in np.sort(np.argsort(kl)[-2:]))
-        name = "manifold" if len(kl) == 2 else "manifold_of_the_two_most_used_latents"
+    num_latents = z.shape[1]
+    if num_latents > 1:
+        use = z.var(axis=0) if kl is None else kl
+        first, second = (int(index) for index in np.sort(np.argsort(use)[-2:]))
+        name = "manifold" if num_latents == 2 else "manifold_of_the_two_most_used_latents"
         path, plane = folder / f"{name}.png", (first, second)
-        figures.manifold(path, decode, levels=levels, latent_dim=len(kl), coordinates=plane)
+        figures.manifold(path, decode, levels=levels, latent_dim=num_latents, coordinates=plane)
 
 
 def draw_walks(trained: Trained, latent_dim: int, decode: figures.Decode) -> None:

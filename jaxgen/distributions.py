@@ -68,6 +68,11 @@ class Normal:
         mean, log_var = map(at_least_float32, (self.mean, self.log_var))
         return mean + jnp.exp(0.5 * log_var) * sample_by_example(jax.random.normal, key, mean.shape)
 
+    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
+        """One draw per example, and its log-density `[B]` in nats."""
+        x = self.sample(key)
+        return x, self.log_prob(x)
+
     def expectation(self) -> Array:
         """The mean, `[B, ...]`, float32."""
         return at_least_float32(self.mean)

@@ -117,7 +117,7 @@ def test_evaluate_repeats_the_numbers_of_training(digits_vae, call):
 
 def test_samples_follow_the_settings_of_the_family(digits_vae, call, tmp_path):
     sheets = []
-    for options in ((), (), ("--seed", 1), ("--temperature", 0.1), ("--prior", "mixture")):
+    for options in ((), (), ("--seed", 1), ("--temperature", 0.1), ("--latents", "mixture")):
         out = tmp_path / "sheet.png"
         code, printed, errors = call(sample, digits_vae, "--num", 5, "--out", out, *options)
         assert code == 0, errors

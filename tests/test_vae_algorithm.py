@@ -428,7 +428,7 @@ def test_variance_over_one_example_is_refused(num, called):
         (
             vae.elbo_algorithm,
             {"free_bits": 1.0, "prior": fit_mixture(np.eye(2), num_components=1)},
-            r"free_bits: 1\.0, expected 0 under this prior",
+            r"free_bits: 1\.0, expected 0 for this prior and posterior",
         ),
         (
             vae.importance_weighted_algorithm,
@@ -451,7 +451,7 @@ def test_settings_out_of_range_are_refused(make, settings, message):
 
 
 def test_free_bits_need_a_prior_with_a_closed_form():
-    with pytest.raises(ValueError, match="expected 0 under this prior, whose KL"):
+    with pytest.raises(ValueError, match="expected 0 for this prior and posterior: KL"):
         vae.elbo_algorithm(VAMP_MODEL, OPTIMIZER, levels=LEVELS, free_bits=0.5)
     vae.elbo_algorithm(
         VAMP_MODEL, OPTIMIZER, levels=LEVELS, free_bits=0.5, prior=standard_normal(D)

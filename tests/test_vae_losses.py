@@ -263,11 +263,10 @@ class _StubPosterior:
     def __init__(self, log_weights):
         self.log_weights = log_weights
 
-    def sample(self, keys):
-        return self.log_weights[jax.vmap(lambda key: jax.random.randint(key, (1,), 0, 3))(keys)]
-
-    def log_prob(self, z):
-        return priors.standard_normal(1).log_prob(z)
+    def sample_and_log_prob(self, keys):
+        drawn = jax.vmap(lambda key: jax.random.randint(key, (1,), 0, 3))(keys)
+        z = self.log_weights[drawn]
+        return z, priors.standard_normal(1).log_prob(z)
 
 
 class _StubDecoder:

@@ -16,13 +16,15 @@ from experiments.experiment import Method, RunSettings, Trained
 from experiments.optimizers import make_optimizer
 from experiments.settings import DataInfo
 from experiments.vae.settings import Sampling, Settings
-from jaxgen import vae
+from jaxgen import flows, vae
 from jaxgen.data import subset
 from jaxgen.vae import likelihoods, priors
 
 FITTED = "mixture.npz"  # The mixture fitted to the codes of a run, in its directory.
 CODES = "autoencoder/codes.npy"  # Of the images shown, by an autoencoder of the same shape.
 NUM_SHOWN = 2000  # Test images whose latents are shown.
+
+_PLAIN: dict[str, Any] = {"num_pseudo_inputs": 0, "prior": "normal", "posterior": "normal"}
 
 VaeSettings = RunSettings[Settings, Sampling]
 
@@ -45,8 +47,28 @@ def build_model(settings: VaeSettings, info: DataInfo) -> vae.VAE:
         "dtype": jnp.dtype(settings.training.dtype),
     }
     if own.model == "mlp":
-        return vae.mlp_vae(info.shape, likelihood, hidden_sizes=own.hidden_sizes, **common)
-    return vae.conv_vae(info.shape, likelihood, channels=own.channels, **common)
+        model = vae.mlp_vae(info.shape, likelihood, hidden_sizes=own.hidden_sizes, **common)
+    else:
+        model = vae.conv_vae(info.shape, likelihood, channels=own.channels, **common)
+    return model.clone(posterior_bijector=_posterior_bijector(own), prior_module=_prior_module(own))
+
+
+def _prior_module(own: Settings) -> flows.Flow | None:
+    if own.prior == "normal":
+        return None
+    sizes: dict[str, Any] = {"num_layers": own.flow_layers, "hidden_sizes": own.flow_sizes}
+    bijector = flows.vector_bijector("real_nvp", own.latent_dim, **sizes)
+    return flows.Flow(bijector, flows.make_base(own.latent_dim))
+
+
+def _posterior_bijector(own: Settings) -> flows.bijectors.Chain | None:
+    """An autoregressive flow whose fast way is that of draws; it starts as the identity."""
+    if own.posterior == "normal":
+        return None
+    sizes: dict[str, Any] = {"num_layers": own.flow_layers, "hidden_sizes": own.flow_sizes}
+    iaf = flows.vector_bijector("iaf", own.latent_dim, **sizes)
+    # Without the standardisation in front: a start for one example has no spread.
+    return flows.chain(*iaf.bijectors[1:])
 
 
 def build(settings: VaeSettings, info: DataInfo, path: pathlib.Path | None) -> Method:
@@ -73,12 +95,14 @@ def build(settings: VaeSettings, info: DataInfo, path: pathlib.Path | None) -> M
         algorithm = vae.elbo_algorithm(
             model, optimizer, beta=beta, free_bits=own.free_bits, **bounds
         )
-    prior, chosen = None, settings.sampling.prior
+    prior, chosen = None, settings.sampling.latents
     if path is not None and (chosen == "mixture" or (chosen == "auto" and own.is_autoencoder)):
         prior = priors.load_mixture(path / FITTED)
     temperature = settings.sampling.temperature
     sample = vae.sampler(model, levels=info.image_levels, prior=prior, temperature=temperature)
     words = f"{own.objective.replace('_', '-')}, {own.model} networks, {own.latent_dim} latents"
+    if not own.has_closed_form:
+        words += f", {own.prior} prior, {own.posterior} posterior"
     return Method(algorithm._replace(sample=sample), words)
 
 
@@ -96,7 +120,7 @@ def finish(trained: Trained) -> None:
     print(f"training an autoencoder of the same shape for {own.autoencoder_steps} steps")
     reference = dataclasses.replace(
         settings,
-        model=dataclasses.replace(own, objective="autoencoder", num_pseudo_inputs=0),
+        model=dataclasses.replace(own, objective="autoencoder", **_PLAIN),
         plan=dataclasses.replace(settings.plan, steps=own.autoencoder_steps),
     )
     state = course.train_beside(trained, reference, build, path / "autoencoder")

@@ -25,7 +25,9 @@ def draw(trained: Trained) -> None:
     decode = functools.partial(codec.decode, variables)
     batch = subset(trained.dataset.test, NUM_SHOWN)
     posterior = encode_part(functools.partial(codec.encode, variables), trained.dataset.test)
-    kl = np.asarray(normal_kl_per_dimension(posterior)).mean(axis=0)
+    kl = None
+    if trained.settings.model.has_closed_form:
+        kl = np.asarray(normal_kl_per_dimension(posterior)).mean(axis=0)
     draw_encoded(trained, batch, kl, lambda x: codec.encode(variables, jnp.asarray(x)).mean, decode)
     fitted = vae.priors.load_mixture(trained.directory.path / FITTED).sample(jax.random.key(0), 64)
     path, x = folder / "samples_of_mixture.png", np.asarray(decode(fitted))
@@ -37,8 +39,9 @@ def draw(trained: Trained) -> None:
     figures.latent_comparison(folder / "latents.png", latents, batch.get("label"), info.class_names)
     if not trained.settings.model.is_autoencoder and len(posterior.mean) > 1:
         variance, is_active = active_units(jnp.asarray(posterior.mean))
-        health.latent_health(folder / "latent_health.png", kl, np.asarray(variance))
-        print(describe_collapse(int(is_active.sum()), len(kl)))
+        if kl is not None:
+            health.latent_health(folder / "latent_health.png", kl, np.asarray(variance))
+        print(describe_collapse(int(is_active.sum()), posterior.mean.shape[1]))
     rows = [row for row in read_metrics(trained.directory.path) if "rate" in row]
     if rows:
         columns = (np.array([row[name] for row in rows]) for name in ("step", "rate", "distortion"))

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, check_ranges
+from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, check_ranges, require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,15 @@ class Settings:
     ] = "auto"
     """Of a pixel; auto: bernoulli for 2 levels, categorical up to 32, else discretized_logistic."""
     num_pseudo_inputs: Annotated[int, AT_LEAST_0] = 0
-    """Components of a VampPrior; 0 for a standard normal prior."""
+    """Components of a VampPrior; 0 for another prior."""
+    prior: Literal["normal", "flow"] = "normal"
+    """Standard normal, or a flow of affine couplings that is trained along."""
+    posterior: Literal["normal", "iaf"] = "normal"
+    """Diagonal normal, or one that an inverse autoregressive flow bends."""
+    flow_layers: Annotated[int, AT_LEAST_1] = 4
+    """Layers of each flow, even."""
+    flow_sizes: Annotated[tuple[int, ...], AT_LEAST_1] = (64,)
+    """Widths of the layers of the flows' networks."""
     beta: Annotated[float, AT_LEAST_0] = 1.0
     """Weight of the rate (elbo)."""
     kl_warm_up_steps: Annotated[int, AT_LEAST_0] = 0
@@ -54,6 +62,18 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.is_autoencoder:
+            given = f"{self.prior}, {self.posterior}"
+            expected = "normal, normal for an autoencoder, which has neither"
+            require(self.has_closed_form, "prior, posterior", given, expected)
+        if self.prior != "normal":
+            num = self.num_pseudo_inputs
+            require(num == 0, "num_pseudo_inputs", num, f"0 under --prior {self.prior}")
+
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether each latent's KL of the posterior from the prior has a closed form."""
+        return self.prior == self.posterior == "normal"
 
     @property
     def is_autoencoder(self) -> bool:
@@ -65,8 +85,9 @@ class Settings:
 class Sampling:
     """How the latents of samples are drawn."""
 
-    prior: Literal["auto", "model", "mixture"] = "auto"
-    """The model's own, or the mixture fitted to the codes; auto: the latter for autoencoders."""
+    latents: Literal["auto", "prior", "mixture"] = "auto"
+    """From the model's prior, or from the mixture fitted to the codes; auto: the latter for
+    autoencoders."""
     temperature: Annotated[float, POSITIVE] = 1.0
     """Factor of the standard deviations of the prior."""
 

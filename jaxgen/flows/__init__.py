@@ -3,14 +3,15 @@
 from jaxgen.flows import bases, bijectors, conditioners, dequantization, diagnostics, losses, models
 from jaxgen.flows.algorithm import likelihood_algorithm
 from jaxgen.flows.bijectors import chain
-from jaxgen.flows.flow import Flow, FlowDensity
+from jaxgen.flows.flow import Flow
 from jaxgen.flows.image_flow import ImageFlow
 from jaxgen.flows.models import image_bijector, make_base, make_image_flow, vector_bijector
+from jaxgen.module_density import ModuleDensity
 
 __all__ = [
     "Flow",
-    "FlowDensity",
     "ImageFlow",
+    "ModuleDensity",
     "bases",
     "bijectors",
     "chain",

@@ -3,9 +3,8 @@
 from typing import Any
 
 import flax.linen as nn
-from flax import struct
 
-from jaxgen.types import Array, Key, PyTree
+from jaxgen.types import Array, Key
 
 
 class Flow(nn.Module):
@@ -64,35 +63,3 @@ class Flow(nn.Module):
         z = self.base.sample(key, num)
         x, log_det = self.bijector.decode(z, condition)
         return x, self.base.log_prob(z) - log_det
-
-
-@struct.dataclass
-class FlowDensity:
-    """A flow with its parameters, as a pytree: a density for losses, and a prior for a VAE.
-
-    Attributes:
-        flow: the module.
-        variables: of it.
-        condition: for every method, `[B, F]`, or None.
-    """
-
-    flow: Flow = struct.field(pytree_node=False)
-    variables: PyTree
-    condition: Array | None = None
-
-    def log_prob(self, x: Array) -> Array:
-        """Log-density of `x [B, ...]`: `[B]` in nats."""
-        result: Any = self.flow.apply(self.variables, x, self.condition, method="log_prob")
-        return result
-
-    def sample(self, key: Key, num: int) -> Array:
-        """Samples `[num, ...]` by one key or keys `[num]`."""
-        result: Any = self.flow.apply(self.variables, key, num, self.condition, method="sample")
-        return result
-
-    def sample_and_log_prob(self, key: Key, num: int) -> tuple[Array, Array]:
-        """Samples `[num, ...]`, and their log-densities `[num]` in nats."""
-        result: Any = self.flow.apply(
-            self.variables, key, num, self.condition, method="sample_and_log_prob"
-        )
-        return result

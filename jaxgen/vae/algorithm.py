@@ -1,11 +1,13 @@
 """Autoencoders and VAEs as `Algorithm`s: an objective, a model and an optimizer made into one."""
 
 from collections.abc import Callable
+from typing import cast
 
 import jax.numpy as jnp
 import optax
 
 from jaxgen.arrays import example_keys, split_keys
+from jaxgen.distributions import Normal
 from jaxgen.pixels import bits_per_dim, dequantize, pixel_values, to_model_range
 from jaxgen.training.state import TrainState, create_train_state
 from jaxgen.training.step import gradient_step, own_keys
@@ -42,7 +44,7 @@ def elbo_algorithm(
         levels: number of pixel values of the data.
         beta: weight of the rate, or a schedule of it over steps (KL warm-up).
         free_bits: nats below which the batch mean rate of a latent is not pressed further, at least
-            0; needs a prior with a closed form.
+            0; needs a prior with a closed form, and a normal posterior.
         prior: a density to install in place of the model's own prior, such as a fitted mixture.
         ema_decay: of the averaged parameters used for sampling and evaluation, in [0, 1); 0 keeps
             none.
@@ -62,8 +64,8 @@ def elbo_algorithm(
         raise ValueError(f"free_bits: {free_bits}, expected at least 0")
     if free_bits and not _has_closed_form(model, prior):
         raise ValueError(
-            f"free_bits: {free_bits}, expected 0 under this prior, whose KL(q(z|x) || p(z)) has no "
-            "closed form for each latent; only that of a normal prior has"
+            f"free_bits: {free_bits}, expected 0 for this prior and posterior: KL(q(z|x) || p(z)) "
+            "has no closed form for each latent; only that of two normals has"
         )
 
     def objective(
@@ -72,7 +74,7 @@ def elbo_algorithm(
         terms = losses.negative_elbo(keys, bound.encode, bound.decode, bound.prior, x)
         metrics = {"elbo": -terms.distortion - terms.rate, **terms._asdict()}
         if free_bits and isinstance(bound.prior, ClosedFormPrior):
-            rates = bound.prior.kl_per_dimension(bound.encode(x))
+            rates = bound.prior.kl_per_dimension(cast(Normal, bound.encode(x)))
             floored = losses.free_bits_batch(rates, minimum=free_bits, axis_name=axis_name)
             terms = terms._replace(rate=floored)
         weight = beta(state.step) if callable(beta) else beta
@@ -209,8 +211,10 @@ def autoencoder_algorithm(
 
 
 def _has_closed_form(model: VAE, prior: Prior | None) -> bool:
+    if model.posterior_bijector is not None:
+        return False
     if prior is None:
-        return model.pseudo_inputs_shape is None
+        return model.pseudo_inputs_shape is None and model.prior_module is None
     return isinstance(prior, ClosedFormPrior)
 
 

@@ -12,6 +12,7 @@ from jaxgen.pixels import dequantized_to_model_range, to_model_range
 from jaxgen.training.state import TrainState
 from jaxgen.types import Array, Key, PyTree
 from jaxgen.vae.models import VAE
+from jaxgen.vae.posteriors import Posterior, TransformedNormal
 from jaxgen.vae.priors import Prior, tempered
 
 
@@ -24,7 +25,7 @@ class BoundModel(NamedTuple):
         prior: p(z).
     """
 
-    encode: Callable[[Array], Normal]
+    encode: Callable[[Array], Posterior]
     decode: Callable[[Array], Any]
     prior: Prior
 
@@ -38,7 +39,7 @@ class Codec(NamedTuple):
 
     Attributes:
         encode: ``(variables, x) -> q(z|x)`` of uint8 images `[B, H, W, C]`, a `Normal` over
-            `[B, D]`.
+            `[B, D]`; of a transformed posterior the normal about its mean.
         decode: ``(variables, z) -> x``: of latents `[B, D]` the expected images, rounded to uint8
             in 0 to levels - 1.
         prior: ``variables -> p(z)``, the model's own prior.
@@ -73,7 +74,7 @@ def bind(
     """
     apply: Any = model.apply
 
-    def encode(x: Array) -> Normal:
+    def encode(x: Array) -> Posterior:
         y = dequantized_to_model_range(x, levels)
         return apply(variables, y, method="encode", dropout_keys=encoder_keys)
 
@@ -100,7 +101,8 @@ def codec(model: VAE, *, levels: int) -> Codec:
 
     @jax.jit
     def encode(variables: PyTree, x: Array) -> Normal:
-        return apply(variables, to_model_range(x, levels), method="encode")
+        q = apply(variables, to_model_range(x, levels), method="encode")
+        return Normal(q.mean, q.base.log_var) if isinstance(q, TransformedNormal) else q
 
     @jax.jit
     def decode(variables: PyTree, z: Array) -> Array:

@@ -1,7 +1,7 @@
 """Losses of autoencoders and variational autoencoders: pure functions of arrays and callables.
 
 Each is `[B]` in nats. Two callables describe a model: ``encode(x)`` returns the approximate
-posterior q(z|x), a `Normal` (or, for the plain autoencoders, the code `[B, D]` itself), and
+posterior q(z|x), such as a `Normal` (or, for the plain autoencoders, the code `[B, D]` itself), and
 ``decode(z)`` the distribution p(x|z) of the data: any object with ``log_prob(x) -> [B]``. A key is
 one key, or a key for each example `[B]`.
 """
@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import at_least_float32, sample_by_example, sum_event
-from jaxgen.distributions import Density, Normal, monte_carlo_kl
+from jaxgen.distributions import Density, Normal
 from jaxgen.importance import LikelihoodEstimate, draw_keys, log_mean_weight
 from jaxgen.types import Array, Key, jit_loss
+from jaxgen.vae.posteriors import Posterior
 from jaxgen.vae.priors import ClosedFormPrior
 
-Encode = Callable[[Array], Normal]
+Encode = Callable[[Array], Posterior]
 EncodeCode = Callable[[Array], Array]
 Decode = Callable[[Array], Any]
 
@@ -116,12 +117,12 @@ def negative_elbo(key: Key, encode: Encode, decode: Decode, prior: Density, x: A
     """Negative ELBO ``E_q[-ln p(x|z)] + KL(q(z|x) || p(z))``, by one reparameterized draw of z.
 
     The prior decides on the rate: the KL in closed form where it has one (`ClosedFormPrior`, such
-    as the standard normal), otherwise ``ln q(z|x) - ln p(z)`` on the draw of the distortion, of
-    which a single value can be negative and the expectation cannot.
+    as the standard normal) and q is a `Normal`, otherwise ``ln q(z|x) - ln p(z)`` on the draw of
+    the distortion, of which a single value can be negative and the expectation cannot.
 
     Args:
         key: random key of the draw, or keys `[B]`.
-        encode: ``x -> q(z|x)``, a `Normal` over `[B, D]`.
+        encode: ``x -> q(z|x)``, such as a `Normal` over `[B, D]`.
         decode: ``z -> p(x|z)``.
         prior: density of z with ``log_prob(z) -> [B]``.
         x: `[B, ...]`.
@@ -134,14 +135,12 @@ def negative_elbo(key: Key, encode: Encode, decode: Decode, prior: Density, x: A
         a closed form: equation 6.
     """
     q = encode(x)
-    z = q.sample(key)
-    return ElboTerms(-decode(z).log_prob(x), _rate(z, q, prior))
-
-
-def _rate(z: Array, q: Normal, prior: Density) -> Array:
-    if isinstance(prior, ClosedFormPrior):
-        return sum_event(prior.kl_per_dimension(q))
-    return monte_carlo_kl(z, q, prior)
+    z, log_q = q.sample_and_log_prob(key)
+    if isinstance(prior, ClosedFormPrior) and isinstance(q, Normal):
+        rate = sum_event(prior.kl_per_dimension(q))
+    else:
+        rate = log_q - prior.log_prob(z)
+    return ElboTerms(-decode(z).log_prob(x), rate)
 
 
 @jit_loss
@@ -220,7 +219,7 @@ def importance_weighted(
 
     Args:
         key: random key of the draws, or keys `[B]`.
-        encode: ``x -> q(z|x)``, a `Normal` over `[B, D]`.
+        encode: ``x -> q(z|x)``, such as a `Normal` over `[B, D]`.
         decode: ``z -> p(x|z)``.
         prior: density of z with ``log_prob(z) -> [B]``.
         x: `[B, ...]`.
@@ -259,7 +258,7 @@ def log_likelihood(
 
     Args:
         key: random key of the draws, or keys `[B]`.
-        encode: ``x -> q(z|x)``, a `Normal` over `[B, D]`.
+        encode: ``x -> q(z|x)``, such as a `Normal` over `[B, D]`.
         decode: ``z -> p(x|z)``.
         prior: density of z with ``log_prob(z) -> [B]``.
         x: `[B, ...]`.
@@ -286,9 +285,9 @@ def log_likelihood(
     return log_mean_weight(log_weights)
 
 
-def _log_weight(keys: Array, q: Normal, decode: Decode, prior: Density, x: Array) -> Array:
-    z = q.sample(keys)
-    return decode(z).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
+def _log_weight(keys: Array, q: Posterior, decode: Decode, prior: Density, x: Array) -> Array:
+    z, log_q = q.sample_and_log_prob(keys)
+    return decode(z).log_prob(x) + prior.log_prob(z) - log_q
 
 
 def masking_noise(key: Key, x: Array, *, probability: float) -> Array:

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 
 from jaxgen.arrays import at_least_float32
 from jaxgen.distributions import Normal, NormalMixture, bound_log_var
+from jaxgen.module_density import ModuleDensity
 from jaxgen.types import Array
 from jaxgen.vae.likelihoods import Likelihood
 from jaxgen.vae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from jaxgen.vae.posteriors import Posterior, TransformedNormal
 from jaxgen.vae.priors import Prior, standard_normal
 
 
@@ -28,6 +30,10 @@ class VAE(nn.Module):
         pseudo_inputs_shape: None for a standard normal prior; `(K, H, W, C)` for a VampPrior of K
             learned pseudo-inputs, the mixture ``1/K sum_k q(z|u_k)`` (Tomczak & Welling 2018, "VAE
             with a VampPrior", section 3).
+        posterior_bijector: None, or module with ``decode(z, features) -> (z, log_det [B])``, which
+            bends the normal posterior; see `posteriors.TransformedNormal`.
+        prior_module: None, or a density of the latents that is trained along, such as a flow;
+            module with ``log_prob(z, None)`` and ``sample(key, num, None)``.
     """
 
     encoder: nn.Module
@@ -35,6 +41,8 @@ class VAE(nn.Module):
     latent_dim: int
     likelihood: Likelihood
     pseudo_inputs_shape: Sequence[int] | None = None
+    posterior_bijector: Any = None
+    prior_module: Any = None
 
     def setup(self) -> None:
         """Makes the two posterior heads and the pseudo-inputs."""
@@ -45,27 +53,41 @@ class VAE(nn.Module):
                 "pseudo_inputs", nn.initializers.normal(1.0), tuple(self.pseudo_inputs_shape)
             )
 
-    def encode(self, x: Array, *, dropout_keys: Array | None = None) -> Normal:
-        """Returns the posterior q(z|x) of images in [-1, 1]: a `Normal` over `[B, D]`, float32."""
+    def encode(self, x: Array, *, dropout_keys: Array | None = None) -> Posterior:
+        """Returns the posterior q(z|x) of images in [-1, 1], over `[B, D]`, float32.
+
+        It is a `Normal`, or a `TransformedNormal` where there is a bijector.
+        """
         features = at_least_float32(self.encoder(x, dropout_keys=dropout_keys))
         log_var = bound_log_var(self.log_var_head(features), low=-20.0, high=10.0)
-        return Normal(self.mean_head(features), log_var)
+        normal = Normal(self.mean_head(features), log_var)
+        if self.posterior_bijector is None:
+            return normal
+        if self.is_initializing():
+            self.posterior_bijector.decode(normal.mean, features)
+        module = self.posterior_bijector.clone(parent=None)
+        return TransformedNormal(normal, module, self.posterior_bijector.variables, features)
 
     def decode(self, z: Array, *, dropout_keys: Array | None = None) -> Any:
         """Returns p(x|z), the distribution over pixels, of latents `[B, D]`."""
         return self.likelihood.distribution(self.decoder(z, dropout_keys=dropout_keys))
 
     def prior(self) -> Prior:
-        """Returns the prior p(z): a standard normal or the VampPrior mixture."""
+        """Returns the prior p(z): a standard normal, the VampPrior mixture, or the module's."""
+        if self.prior_module is not None:
+            return ModuleDensity(self.prior_module.clone(parent=None), self.prior_module.variables)
         if self.pseudo_inputs_shape is None:
             return standard_normal(self.latent_dim)
-        posterior = self.encode(jnp.tanh(self.pseudo_inputs))
+        posterior: Any = self.encode(jnp.tanh(self.pseudo_inputs))
         uniform = jnp.zeros(len(self.pseudo_inputs))
         return NormalMixture(uniform, posterior.mean, posterior.log_var)
 
     def __call__(self, x: Array) -> Any:
         """Reconstructs images in [-1, 1] from the posterior mean; creates every parameter."""
-        return self.decode(self.encode(x).mean)
+        z = self.encode(x).mean
+        if self.prior_module is not None and self.is_initializing():
+            self.prior_module.log_prob(z, None)
+        return self.decode(z)
 
 
 def mlp_vae(
