@@ -153,7 +153,7 @@ def run_directory(
         try:
             yield run
         except KeyboardInterrupt:
-            print("\ninterrupted; the same line goes on from the last checkpoint", file=sys.stderr)
+            print("\ninterrupted; the same line goes on", file=sys.stderr)
             sys.exit(130)
 
 

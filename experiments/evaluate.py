@@ -10,6 +10,7 @@ import tyro
 
 from experiments import measurement
 from experiments.command_line import errors_exit, parse
+from experiments.report import write_report
 from experiments.runs import Run, find_run, restore_run, trained_run
 from experiments.sample_sheets import num_shown
 from jaxgen.data import Dataset, describe
@@ -44,6 +45,7 @@ def main() -> None:
         measurement.record_evaluation(trained, measurement.evaluate_run(trained))
         run.experiment.diagnose(trained)
         measurement.record_samples(trained, num_shown(dataset))
+        print(f"report: {write_report(trained.directory.path)}")
 
 
 def load_data(run: Run, settings: Settings) -> Dataset:

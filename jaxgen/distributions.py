@@ -310,25 +310,6 @@ def normal_kl(q: Normal, p: Normal | None = None) -> Array:
     return sum_event(normal_kl_per_dimension(q, p))
 
 
-def monte_carlo_kl(z: Array, q: Density, p: Density) -> Array:
-    """One-draw estimate ``ln q(z) - ln p(z)`` of ``KL(q || p)``, where no closed form exists.
-
-    Args:
-        z: one draw from q per example, `[B, ...]`; the same draw as the reconstruction uses.
-        q: density that z was drawn from.
-        p: any density.
-
-    Returns:
-        `[B]` in nats; a single value can be negative, its expectation cannot.
-
-    Source:
-        Kingma & Welling 2014, "Auto-Encoding Variational Bayes", equation 6.
-    """
-    log_ratio = q.log_prob(z) - p.log_prob(z)
-    chex.assert_shape(log_ratio, (len(z),))
-    return log_ratio
-
-
 def bound_log_var(raw: Array, low: float, high: float) -> Array:
     """Smoothly bounds a network output: nearly the identity inside (low, high), flat outside.
 

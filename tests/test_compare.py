@@ -44,6 +44,7 @@ def make_run(path, family, metrics, *, value=2.0, **changes):
     }
     samples = {
         "num": 5,
+        "step": 2000,
         "features": "classifier of test accuracy 0.9, net abc",
         "feature_net": "abc",
         "samples_per_second": 1234.5,
@@ -134,6 +135,15 @@ def test_a_run_without_numbers_is_refused(vae, tmp_path, call):
     )
     code, _, errors = call(compare, tmp_path / "none")
     assert (code, errors) == (2, f"error: there is no run directory {tmp_path / 'none'}\n")
+
+
+def test_a_run_that_trained_on_since_it_was_measured_is_refused(vae, tmp_path, call):
+    (vae / "checkpoints/2000").mkdir(parents=True)
+    assert call(compare, vae, "--out", tmp_path / "out")[0] == 0
+    (vae / "checkpoints/2400").mkdir()
+    code, _, errors = call(compare, vae, "--out", tmp_path / "other")
+    assert code == 2 and not (tmp_path / "other").exists()
+    assert "measured at step 2000, expected the newest checkpoint's, 2400; run python -m" in errors
 
 
 def test_the_tightest_likelihood_is_named_with_its_kind():

@@ -34,7 +34,7 @@ OF_A_VAE = {
     "manifold_of_the_two_most_used_latents",
     "rate_distortion",
     "reconstructions",
-    "samples_of_mixture",
+    "means_of_mixture_samples",
     "traversals",
 }
 OF_A_GAN = {"critic_accuracy", "gradient_norms", "interpolations", "logits", "losses", "truncation"}
@@ -104,7 +104,9 @@ def test_evaluate_repeats_the_numbers_of_training(digits_vae, call):
     before = [read(digits_vae / name) for name in files]
     for name in files:
         (digits_vae / name).unlink()
+    (digits_vae / "report.html").unlink()
     code, _, errors = call(evaluate, digits_vae)
+    assert (digits_vae / "report.html").is_file()
     assert code == 0, errors
     after = [read(digits_vae / name) for name in files]
     # The training was on one device, this is on eight: blocks of other sizes round otherwise.

@@ -185,7 +185,9 @@ def test_digest_tells_splits_and_classes_apart():
     swapped = layouts[0]._replace(train=layouts[0].test, test=layouts[0].train)
     swapped = swapped._replace(train_labels=None, test_labels=None)
     unlabelled = layouts[0]._replace(train_labels=None, test_labels=None)
-    found = [digest(layout) for layout in (*layouts, relabelled, swapped, unlabelled)]
+    sizes = {path: 7 for layout in layouts for path in (*layout.train, *layout.test)}
+    found = [digest(layout, sizes) for layout in (*layouts, relabelled, swapped, unlabelled)]
+    found.append(digest(layouts[0], {**sizes, "test/a/0.png": 8}))  # Replaced under its name.
     assert len(set(found)) == len(found)
     assert all(len(text) == 64 for text in found)
 

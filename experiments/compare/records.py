@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from experiments.bounds import best_bound
 from experiments.runs import find_run
 from jaxgen.files import read_object
+from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.run_directory import RunDirectory, RunError
 
 FLOOR = "train examples"
@@ -39,7 +40,7 @@ def read_record(path: str) -> Record:
     """Reads the numbers of a trained run.
 
     Raises:
-        ValueError: if it is no run, or has not been measured.
+        ValueError: if it is no run, or has not been measured since it was last trained.
     """
     run = find_run(path)
     directory = run.directory
@@ -50,6 +51,13 @@ def read_record(path: str) -> Record:
             f"{directory.path}"
         )
     evaluation, samples = (values or {} for values in found)
+    steps = Checkpoints(directory.checkpoints).steps()
+    measured = sorted({evaluation["step"], samples["step"]})
+    if steps and measured != [steps[-1]]:
+        raise RunError(
+            f"{directory.path}: measured at step {' and '.join(map(str, measured))}, expected the newest "
+            f"checkpoint's, {steps[-1]}; run python -m experiments.evaluate {directory.path}"
+        )
     seconds = (read_object(directory.timing) or {}).get("seconds")
     return Record(directory.path.name, run.experiment.name, directory, evaluation, samples, seconds)
 

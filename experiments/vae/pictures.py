@@ -30,7 +30,7 @@ def draw(trained: Trained) -> None:
         kl = np.asarray(normal_kl_per_dimension(posterior)).mean(axis=0)
     draw_encoded(trained, batch, kl, lambda x: codec.encode(variables, jnp.asarray(x)).mean, decode)
     fitted = vae.priors.load_mixture(trained.directory.path / FITTED).sample(jax.random.key(0), 64)
-    path, x = folder / "samples_of_mixture.png", np.asarray(decode(fitted))
+    path, x = folder / "means_of_mixture_samples.png", np.asarray(decode(fitted))
     plots.save_grid(path, x, levels=info.image_levels)
     z = posterior.mean[: len(batch["x"])]  # The first of a larger subset.
     latents, codes = {"latents": z}, trained.directory.path / CODES

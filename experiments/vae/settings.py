@@ -89,7 +89,8 @@ class Sampling:
     """From the model's prior, or from the mixture fitted to the codes; auto: the latter for
     autoencoders."""
     temperature: Annotated[float, POSITIVE] = 1.0
-    """Factor of the standard deviations of the prior."""
+    """Factor of the standard deviations of the prior. Far below 1 the latents are nearer to the
+    origin than any the decoder was trained on, and the images show nothing."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

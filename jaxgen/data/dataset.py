@@ -165,7 +165,7 @@ class Dataset:
         train: the examples to learn from.
         test: the examples to measure on.
         notes: what was left out or how the data were understood, a line each.
-        digest: SHA-256 of what is in which split (of a folder the names below it and the labels,
+        digest: SHA-256 of what is in which split (of a folder the names, sizes and labels,
             wherever the folder lies), in hexadecimal digits; None for sets that cannot change.
     """
 

@@ -73,7 +73,9 @@ def load_folder(
         train=_reader(root, layout.train, layout.train_labels, mode=mode, size=size, shape=shape),
         test=_reader(root, layout.test, layout.test_labels, mode=mode, size=size, shape=shape),
         notes=(*found.notes, *seen.notes, *layout.notes),
-        digest=digest(layout),
+        digest=digest(
+            layout, {path: os.path.getsize(os.path.join(root, path)) for path in headers}
+        ),
     )
     return note_unlabelled(
         build(

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -91,11 +91,12 @@ def understand(paths: Sequence[str]) -> Layout:
     return _with_classes(*_hold_out(paths), paths, depth, notes)
 
 
-def digest(layout: Layout) -> str:
+def digest(layout: Layout, sizes: Mapping[str, int]) -> str:
     """A hash of which files and classes are in which split, wherever the folder lies.
 
     Args:
         layout: the splits.
+        sizes: bytes of each file, by which images replaced under their names are noticed.
 
     Returns:
         SHA-256, in hexadecimal digits.
@@ -106,6 +107,7 @@ def digest(layout: Layout) -> str:
         for index, path in enumerate(paths):
             label = "" if labels is None else labels[index]
             total.update(f"{title}\0{label}\0".encode() + os.fsencode(path) + b"\0")
+            total.update(f"{sizes[path]}\0".encode())
     return total.hexdigest()
 
 

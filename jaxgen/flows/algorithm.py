@@ -54,15 +54,6 @@ def likelihood_algorithm(
             "likelihood is exact"
         )
 
-    def bind(variables: PyTree, condition: Array | None, method: str) -> Callable[..., Any]:
-        return lambda *inputs: model.apply(variables, *inputs, condition, method=method)
-
-    def log_prob(variables: PyTree, keys: Array, x: Array, condition: Array | None) -> Array:
-        density = bind(variables, condition, "log_prob")
-        if not is_image:
-            return -losses.negative_log_likelihood(density, x)
-        return -losses.dequantized(keys, bind(variables, condition, "dequantize"), density, x)
-
     def init(key: Key, batch: Batch) -> TrainState:
         x, condition = batch["x"], _condition(batch.get("label"), num_classes)
         noise_key, key = jax.random.split(key)
@@ -77,7 +68,7 @@ def likelihood_algorithm(
         condition = _condition(batch.get("label"), num_classes)
 
         def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
-            loss = -log_prob({"params": params}, keys, x, condition)
+            loss = _negative_log_prob(model, {"params": params}, keys, x, condition)
             return loss, ({"bits_per_dim": bits_per_dim(loss, x[0].size)}, batch_stats)
 
         return gradient_step(state, loss_fn, axis_name=axis_name)
@@ -105,26 +96,41 @@ def likelihood_algorithm(
     def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:
         x, condition = batch["x"], _condition(batch.get("label"), num_classes)
         keys, variables = example_keys(key, len(x)), state.eval_variables
-        name = "dequantized" if is_image else "log_likelihood"
-        values = {name: log_prob(variables, keys, x, condition)}
+        log_prob = -_negative_log_prob(model, variables, keys, x, condition)
+        if not is_image:
+            return _in_nats_and_bits("log_likelihood", log_prob, x)
+        metrics = _in_nats_and_bits("dequantized", log_prob, x)
         if num_importance_samples:
-            name = f"iw{num_importance_samples}"
+            functions = (_bind(model, variables, condition, m) for m in ("dequantize", "log_prob"))
             estimate = losses.log_likelihood(
-                keys,
-                bind(variables, condition, "dequantize"),
-                bind(variables, condition, "log_prob"),
-                x,
-                num_samples=num_importance_samples,
+                keys, *functions, x, num_samples=num_importance_samples
             )
-            values[name] = estimate.log_likelihood
-        metrics = dict(values)
-        for name, value in values.items():
-            metrics[f"{name}_bits_per_dim"] = bits_per_dim(-value, x[0].size)
-        if num_importance_samples:
-            metrics[f"iw{num_importance_samples}_standard_error"] = estimate.standard_error
+            name = f"iw{num_importance_samples}"
+            metrics |= _in_nats_and_bits(name, estimate.log_likelihood, x)
+            metrics[f"{name}_standard_error"] = estimate.standard_error
         return metrics
 
     return Algorithm(init, step, sample, evaluate)
+
+
+def _bind(
+    model: Any, variables: PyTree, condition: Array | None, method: str
+) -> Callable[..., Any]:
+    return lambda *inputs: model.apply(variables, *inputs, condition, method=method)
+
+
+def _negative_log_prob(
+    model: Flow | ImageFlow, variables: PyTree, keys: Array, x: Array, condition: Array | None
+) -> Array:
+    """The loss: exact of vectors, of images the bound of one draw of noise."""
+    density = _bind(model, variables, condition, "log_prob")
+    if isinstance(model, Flow):
+        return losses.negative_log_likelihood(density, x)
+    return losses.dequantized(keys, _bind(model, variables, condition, "dequantize"), density, x)
+
+
+def _in_nats_and_bits(name: str, log_prob: Array, x: Array) -> Metrics:
+    return {name: log_prob, f"{name}_bits_per_dim": bits_per_dim(-log_prob, x[0].size)}
 
 
 def _condition(label: Array | None, num_classes: int | None) -> Array | None:

@@ -102,7 +102,7 @@ class MADE(nn.Module):
             # Of D - 1 degrees, as evenly as they go; none for a lone number, which sees nothing.
             degrees = np.arange(size) * max(num - 1, 1) // size
             mask = (seen[:, None] <= degrees) & (num > 1)
-            h = MaskedDense(size, _HashableMask(mask), dtype=self.dtype)(h)
+            h = _MaskedDense(size, _HashableMask(mask), dtype=self.dtype)(h)
             if condition is not None:
                 h += nn.Dense(size, use_bias=False, dtype=self.dtype, name=f"condition_{layer}")(
                     condition
@@ -110,13 +110,13 @@ class MADE(nn.Module):
             h, seen = nn.relu(h), degrees
         zeros = nn.initializers.zeros_init()
         outputs = np.tile(inputs, num_outputs)
-        raw = MaskedDense(
+        raw = _MaskedDense(
             len(outputs),
             _HashableMask(seen[:, None] < outputs),
             kernel_init=zeros,
             dtype=self.dtype,
         )(h)
-        raw += MaskedDense(
+        raw += _MaskedDense(
             len(outputs),
             _HashableMask(inputs[:, None] < outputs),
             use_bias=False,
@@ -144,7 +144,7 @@ class _HashableMask:
         return hash(self.mask.tobytes())
 
 
-class MaskedDense(nn.Module):
+class _MaskedDense(nn.Module):
     """A fully connected layer of which some connections are absent.
 
     Attributes:

@@ -1,7 +1,7 @@
 """Invertible maps with their log-determinants, as linen modules with `encode` and `decode`."""
 
 from jaxgen.flows.bijectors.actnorm import ActNorm
-from jaxgen.flows.bijectors.autoregressive import MaskedAutoregressive, num_jacobi_sweeps
+from jaxgen.flows.bijectors.autoregressive import MaskedAutoregressive
 from jaxgen.flows.bijectors.composition import (
     Bijector,
     Chain,
@@ -45,5 +45,4 @@ __all__ = [
     "TakeEdge",
     "chain",
     "multiscale",
-    "num_jacobi_sweeps",
 ]

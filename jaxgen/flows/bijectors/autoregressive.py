@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 import chex
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import sum_event
@@ -88,25 +87,3 @@ class MaskedAutoregressive(nn.Module):
     def _sweep(self, x: Array, z: Array, condition: Array | None) -> tuple[Array, Array]:
         raw = self.made(x, condition, self.elementwise.num_params)
         return self.elementwise.decode(z, raw)
-
-
-def num_jacobi_sweeps(
-    layer: MaskedAutoregressive, variables: Any, z: Array, condition: Array | None = None
-) -> jax.Array:
-    """Counts the passes of the network that the Jacobi inverse takes.
-
-    Args:
-        layer: an autoregressive layer.
-        variables: of it.
-        z: latents, `[B, D]`.
-        condition: of each example, or None.
-
-    Returns:
-        The number, int32, at most D.
-
-    Source:
-        Song et al. 2021, "Accelerating feedforward computation via parallel nonlinear equation
-        solving", section 4.
-    """
-    result: Any = layer.apply(variables, z, condition, method="decode_by_jacobi")
-    return result[2]
