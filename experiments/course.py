@@ -36,6 +36,8 @@ _FREE_KEYS = (
     "settings.sampling",
 )
 
+_INTERRUPTED = 130  # As of a shell's command that Ctrl-C ended: what follows it is not to begin.
+
 
 class Course(NamedTuple):
     """A run that can begin: everything has been checked, and nothing written or compiled.
@@ -154,11 +156,11 @@ def run_directory(
             yield run
         except KeyboardInterrupt:
             print("\ninterrupted; the same line goes on", file=sys.stderr)
-            sys.exit(130)
+            sys.exit(_INTERRUPTED)
 
 
 def train(course: Course, run: RunDirectory) -> PyTree:
-    """Trains to the last step and returns the state; exits with 0 if stopped, 1 if failed."""
+    """Trains to the last step and returns the state; exits with 130 if stopped, 1 if failed."""
     with errors_exit(1, NonFiniteError, CheckpointError), errors_exit(2, ValueError):
         return try_to_train(course, run)
 
@@ -196,10 +198,10 @@ def train_beside(
 
 
 def _finished(result: FitResult) -> PyTree:
-    """The last state; exits with 0 if a signal stopped the run before."""
+    """The last state; exits with 130 if a signal stopped the run before."""
     if not result.finished:
         print(f"stopped at step {result.step}; the same line goes on from there")
-        sys.exit(0)
+        sys.exit(_INTERRUPTED)
     return result.state
 
 

@@ -4,7 +4,7 @@ python -m experiments.evaluate runs/vae
 """
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -13,10 +13,14 @@ from experiments.command_line import errors_exit, parse
 from experiments.report import write_report
 from experiments.runs import Run, find_run, restore_run, trained_run
 from experiments.sample_sheets import num_shown
+from experiments.settings import DataInfo
 from jaxgen.data import Dataset, describe
+from jaxgen.data.dataset import OWN_NAMES
 from jaxgen.training import jax_setup
 from jaxgen.training.checkpoint import CheckpointError
 from jaxgen.training.evaluation import NonFiniteMetricError
+
+_LONGEST = 40  # Characters of a value in a message: enough to tell digests apart.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,24 +59,31 @@ def load_data(run: Run, settings: Settings) -> Dataset:
         ValueError: if they differ from those of the training.
     """
     data, info = run.settings.data, run.info
-    dataset = dataclasses.replace(
-        data,
-        dataset=settings.dataset or data.dataset,
-        data_dir=settings.data_dir or data.data_dir,
-    ).load()
-    now = (len(dataset.train), len(dataset.test), dataset.digest, dataset.shape, dataset.levels)
-    before = (info.num_train, info.num_test, info.digest, info.shape, info.levels)
-    if now != before:
+    name = settings.dataset or data.dataset
+    if name not in OWN_NAMES and info.levels is not None:
+        # Other images are then refused as such, and not for their sizes.
+        data = dataclasses.replace(data, image_size=(info.shape[0], info.shape[1]))
+    data_dir = settings.data_dir or data.data_dir
+    dataset = dataclasses.replace(data, dataset=name, data_dir=data_dir).load()
+    now, before = (dataclasses.asdict(each) for each in (DataInfo.of(dataset), info))
+    changed = [
+        f"  {name}: {_text(before[name])} then, {_text(now[name])} now"
+        for name in before
+        if now[name] != before[name]
+    ]
+    if changed:
         raise ValueError(
-            f"dataset: {dataset.name} has {now[0]} train and {now[1]} test examples of shape {now[3]}, digest "
-            f"{_short(now[2])}; expected those of the training: {before[0]} and {before[1]} of shape {before[3]}, "
-            f"digest {_short(before[2])}. Examples that were trained on may be among the test examples now"
+            f"dataset: {dataset.name}, expected the data that the run was trained on:\n"
+            + "\n".join(changed)
+            + ("" if settings.dataset else "\nIts test examples may have been trained on")
         )
     return dataset
 
 
-def _short(digest: str | None) -> str:
-    return "none" if digest is None else digest[:8]
+def _text(value: Any) -> str:
+    """A value of the data, long ones cut."""
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 if __name__ == "__main__":

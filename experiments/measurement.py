@@ -25,6 +25,7 @@ SAMPLING_SEED = 0
 """Of the samples that are measured and shown."""
 _MAX_MEASURED = 2000
 _MAX_COMPARED = 20_000
+_FEW = 200
 
 
 def evaluate_run(trained: Trained) -> dict[str, np.ndarray]:
@@ -140,8 +141,12 @@ def sample_table(record: dict[str, Any]) -> rich.table.Table:
     caption = f"features: {record['features']}"
     if copying:
         caption += (
-            f". Nearest training example: median {copying['median_distance']:.1f} from samples, "
-            f"{copying['test_median_distance']:.1f} from test examples"
+            f". Nearest training example: median {copying['median_distance']:.3g} from samples, "
+            f"{copying['test_median_distance']:.3g} from test examples"
+        )
+    if record["num"] < _FEW:
+        caption += (
+            f". With only {record['num']} examples of each kind these numbers are mostly chance"
         )
     title = f"{record['num']:,} examples of each kind beside as many test examples of {record['dataset']}"
     table = rich.table.Table(
@@ -150,5 +155,11 @@ def sample_table(record: dict[str, Any]) -> rich.table.Table:
     for name in values:
         table.add_column(name, justify="right")
     for metric in values["samples"]:
-        table.add_row(metric, *(f"{column[metric]:.4f}" for column in values.values()))
+        table.add_row(metric, *(_estimate(record, name, metric) for name in values))
     return table
+
+
+def _estimate(record: dict[str, Any], name: str, metric: str) -> str:
+    """A number of the table, with its standard error where it has one."""
+    value, error = record["metrics"][name][metric], record["standard_errors"][name].get(metric)
+    return f"{value:.4f}" if error is None else f"{value:.4f} ± {error:.4f}"

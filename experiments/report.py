@@ -80,19 +80,28 @@ def _sample_numbers(record: Mapping[str, Any] | None) -> str:
     """The table of the distances of samples from the data, beside those of train examples."""
     if record is None:
         return ""
-    columns = record.get("metrics", {})
+    columns, errors = record.get("metrics", {}), record.get("standard_errors", {})
     names = list(columns)
     rows = [
-        [label(metric), *(show(columns[name].get(metric)) for name in names)]
+        [label(metric), *(_estimate(columns[name], errors.get(name, {}), metric) for name in names)]
         for metric in next(iter(columns.values()), {})
     ]
-    others = {name: value for name, value in record.items() if name != "metrics"}
+    others = {
+        name: value for name, value in record.items() if name not in ("metrics", "standard_errors")
+    }
     facts = [(label(name), show(value)) for name, value in flatten(others).items()]
     return (
         "<h2>Samples beside test examples</h2>"
         + (table(rows, head=["", *names]) if rows else "")
         + table(facts)
     )
+
+
+def _estimate(values: Mapping[str, Any], errors: Mapping[str, Any], metric: str) -> str:
+    """A number, with its standard error where it has one."""
+    if metric not in errors:
+        return show(values.get(metric))
+    return show({"mean": values[metric], "standard_error": errors[metric]})
 
 
 def _last_values(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def run_on_command_line() -> Run | None:
 
 
 def restore_run(run: Run, *, sampling: Any = None) -> Restored:
-    """Rebuilds the method of a run and restores its newest good checkpoint.
+    """Rebuilds the method of a run and restores its newest good checkpoint; says so if the run is
+    not finished.
 
     Args:
         run: by its settings.
@@ -90,6 +91,8 @@ def restore_run(run: Run, *, sampling: Any = None) -> Restored:
         settings = dataclasses.replace(settings, sampling=sampling)
     method = run.experiment.build(settings, run.info, run.directory.path)
     step, state = restore(method.algorithm, run.directory, _like_batch(run, method))
+    if step < settings.plan.steps:
+        print(f"{run.directory.path} is not finished: step {step:,} of {settings.plan.steps:,}")
     return Restored(method, step, jax.device_put(state))
 
 

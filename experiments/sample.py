@@ -7,6 +7,8 @@ python -m experiments.sample runs/gan --help
 
 import dataclasses
 import pathlib
+import signal
+import sys
 from typing import Annotated, Any, Generic, TypeVar
 
 import jax
@@ -16,7 +18,7 @@ import tyro
 from experiments.command_line import errors_exit, parse
 from experiments.experiment import Method, NoSampling
 from experiments.film import labels_in_turn
-from experiments.ranges import AT_LEAST_1, Range, check_ranges, require
+from experiments.ranges import AT_LEAST_1, Range, check_settings, require
 from experiments.runs import find_run, restore_run, run_on_command_line
 from experiments.sample_files import check_out, write_samples
 from experiments.settings import DataInfo
@@ -37,14 +39,14 @@ class Settings(Generic[Sampling]):
     num: Annotated[int, AT_LEAST_1] = 64
     """Number of samples."""
     out: pathlib.Path = pathlib.Path("samples.png")
-    """FILE.png (a sheet of at most 1,024), FILE.npz (arrays x and label), FOLDER/ (a PNG each)."""
+    """FILE.png (a sheet of at most 1,024), FILE.npz (x, levels and label), FOLDER/ (a PNG each)."""
     label: int | None = None
     """Class to draw, where the model is conditional; by default all evenly, in order."""
     seed: Annotated[int, Range(0, 2**32)] = 0
     """Of the samples."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
 
 
 def main() -> None:
@@ -55,6 +57,7 @@ def main() -> None:
     default = Settings(run=tyro.MISSING, sampling=sampling)
     kind: Any = Settings[type(sampling)]  # type: ignore[misc]
     settings = parse(kind, "experiments.sample", __doc__, default=default)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Leaves no part of a file.
     with errors_exit(2, ValueError, CheckpointError, OSError):
         jax_setup.configure()
         run = find_run(settings.run)

@@ -1,6 +1,10 @@
 """Samples as files: one sheet, NumPy arrays, or a folder of images; a block at a time."""
 
+import errno
+import math
+import os
 import pathlib
+import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
 
@@ -30,13 +34,25 @@ def check_out(out: pathlib.Path, num: int, info: DataInfo) -> None:
         require(is_image, "out", out, "FILE.png or FILE.npz, since vectors are no images")
         is_free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
         require(is_free, "out", out, "a new or empty folder")
-        out.mkdir(parents=True, exist_ok=True)
+        _make_room(out, num, info)
         return
-    require(out.suffix in (".png", ".npz"), "out", out, "FILE.png, FILE.npz or FOLDER/")
-    if out.suffix == ".png":
+    suffix = out.suffix.lower()
+    require(suffix in (".png", ".npz"), "out", out, "FILE.png, FILE.npz or FOLDER/")
+    if suffix == ".png":
         expected = f"at most {_MAX_ON_SHEET:,} on a sheet; use --out FILE.npz or --out FOLDER/"
         require(num <= _MAX_ON_SHEET, "num", num, expected)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(out.parent, num, info)
+
+
+def _make_room(folder: pathlib.Path, num: int, info: DataInfo) -> None:
+    """Makes the folder, unless it cannot be written or the samples outgrow its disk."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(existing))
+    size, free = math.prod(info.shape), shutil.disk_usage(existing).free
+    expected = f"at most {free // size:,}, whose pixels fill what is free on the disk of {folder}"
+    require(num * size <= free, "num", num, expected)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _is_folder(out: pathlib.Path) -> bool:
@@ -65,7 +81,7 @@ def write_samples(
     counted = _with_progress(blocks, num)
     if _is_folder(out):
         _write_images(out, counted, label, info)
-    elif out.suffix == ".npz":
+    elif out.suffix.lower() == ".npz":
         _write_arrays(out, counted, num, label, info)
     else:
         _write_sheet(out, np.concatenate(list(counted)), info)
@@ -95,7 +111,7 @@ def _write_arrays(
     label: np.ndarray | None,
     info: DataInfo,
 ) -> None:
-    """NumPy's npz with `x`, and `label` where there is one, which is never in memory as a whole."""
+    """NumPy's npz with `x`, and `levels` and `label` where there are such; never all in memory."""
     part = out.with_name(f".{out.name}.part")
     dtype = np.dtype(np.float32 if info.levels is None else np.uint8)
     header = {
@@ -109,9 +125,10 @@ def _write_arrays(
                 np.lib.format.write_array_header_1_0(array, header)
                 for block in blocks:
                     array.write(np.ascontiguousarray(block, dtype).tobytes())
-            if label is not None:
-                with file.open("label.npy", "w") as array:
-                    np.lib.format.write_array(array, label)
+            for name, value in (("levels", info.levels), ("label", label)):
+                if value is not None:
+                    with file.open(f"{name}.npy", "w") as array:
+                        np.lib.format.write_array(array, np.asarray(value))
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)

@@ -4,7 +4,15 @@ import dataclasses
 import os
 from typing import Annotated, Literal
 
-from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, Range, check_ranges, require
+from experiments.ranges import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    POSITIVE,
+    SHARE,
+    OnlyWith,
+    Range,
+    check_settings,
+)
 from jaxgen.data.dataset import Dataset
 from jaxgen.data.load import load
 from jaxgen.training.plan import Plan
@@ -66,13 +74,11 @@ class OptimizerSettings:
     """Decay of the second moment (adam, adamw, rmsprop)."""
     clip_norm: Annotated[float, AT_LEAST_0] = 0.0
     """Bound on the norm of the whole gradient; 0 for none."""
-    weight_decay: Annotated[float, AT_LEAST_0] = 0.0
+    weight_decay: Annotated[float, AT_LEAST_0, OnlyWith(optimizer=("adamw",))] = 0.0
     """Decay of the kernels (adamw), times the learning rate."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
-        is_good = self.optimizer == "adamw" or not self.weight_decay
-        require(is_good, "weight_decay", self.weight_decay, "0 unless --optimizer adamw")
+        check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +95,7 @@ class TrainingSettings:
     """Steps from one frame of the film to the next."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)

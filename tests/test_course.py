@@ -20,7 +20,11 @@ SMALL_VAE = (
     *(*TINY, "--batch-size", 16, "--hidden-sizes", 8, "--latent-dim", 3, "--dropout-rate", 0.1),
     *("--autoencoder-steps", 2, "--importance-samples", 4, "--mixture-components", 2),
 )
-SMALL_GAN = (*TINY, "--batch-size", 16, "--width", 4, "--latent-dim", 5, "--hidden-sizes", 8)
+SMALL_GAN = (*TINY, "--batch-size", 16, "--width", 4, "--latent-dim", 5)
+SMALL_MLP_GAN = (
+    *(*TINY, "--batch-size", 16, "--latent-dim", 5, "--hidden-sizes", 8),
+    *("--generator", "mlp", "--critic", "mlp"),
+)
 # Fast enough for frames of the film to differ.
 FAST = ("--ema-decay", 0, "--learning-rate", 0.05)
 
@@ -156,8 +160,8 @@ def test_a_gan_with_labels(call, tmp_path):
 
 def test_vectors_are_drawn_as_points(call, tmp_path):
     run = tmp_path / "run"
-    networks = ("--generator", "mlp", "--critic", "mlp", "--dataset", "moons")
-    code, output, errors = call(gan, "--run-dir", run, *SMALL_GAN, *networks, *FAST)
+    options = (*SMALL_MLP_GAN, "--dataset", "moons")
+    code, output, errors = call(gan, "--run-dir", run, *options, *FAST)
     assert code == 0, errors
     assert "moons: 50,000 train and 10,000 test vectors of 2 values" in output
     curves = {"critic_accuracy", "gradient_norms", "logits", "losses"}
@@ -194,7 +198,9 @@ def test_a_folder_of_colour_images_without_labels(call, tmp_path):
     PIL.Image.fromarray(pixels).save(moved / "new.png")
     code, _, errors = call(evaluate, run, "--dataset", f"folder:{moved}")
     assert code == 2
-    assert "Examples that were trained on may be among the test examples now" in errors
+    assert "expected the data that the run was trained on" in errors and "digest: " in errors
+    code, _, errors = call(evaluate, run, "--dataset", "digits")
+    assert code == 2 and "shape: (9, 16, 3) then, (8, 8, 1) now" in errors, errors
     code, _, errors = call(
         vae, "--run-dir", run, *SMALL_VAE, *options, "--dataset", f"folder:{moved}"
     )
@@ -220,3 +226,13 @@ def test_a_family_of_ones_own(call, tmp_path, monkeypatch):
     assert call(sample, run, "--num", 3, "--out", out)[0] == 0
     assert colours(out) > 1
     sys.modules.pop("pixelwise")
+
+
+def test_what_is_not_finished_says_so(call, tmp_path):
+    run, points = tmp_path / "run", ("--dataset", "moons")
+    assert call(gan, "--run-dir", run, *SMALL_MLP_GAN, *points)[0] == 0
+    config = read(run / "config.json")
+    config["settings"]["plan"]["steps"] = 9
+    (run / "config.json").write_text(json.dumps(config))
+    code, printed, _ = call(sample, run, "--num", 2, "--out", tmp_path / "x.npz")
+    assert code == 0 and f"{run} is not finished: step 4 of 9" in printed.replace("\n", " ")

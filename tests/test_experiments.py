@@ -85,9 +85,25 @@ BAD_SETTINGS = {
         ["--schedule", "cosine", "--steps", "9", "--warm-up-steps", "9"],
         "warm_up_steps: 9, expected fewer than the 9 steps",
     ),
-    "decay": (["--weight-decay", "0.1"], "weight_decay: 0.1, expected 0 unless --optimizer adamw"),
+    "decay": (["--weight-decay", "0.1"], "weight_decay: 0.1, expected 0.0 (the default)"),
     "clipping": (["--clip-norm", "-1"], "clip_norm: -1.0, expected at least 0"),
     "frames": (["--draw-every", "0"], "draw_every: 0, expected at least 1"),
+    "beta of an autoencoder": (
+        ["--objective", "sparse", "--beta", "2"],
+        "beta: 2.0, expected 1.0 (the default), since it has an effect only with objective elbo",
+    ),
+    "widths of a convolutional model": (
+        ["--model", "conv", "--hidden-sizes", "8"],
+        "hidden_sizes: (8,), expected (400,) (the default)",
+    ),
+    "widths of no flow": (
+        ["--flow-sizes", "8"],
+        "since it has an effect only with prior flow or posterior iaf",
+    ),
+    "enormous images": (
+        ["--dataset", "folder:.", "--image-size", "50000", "50000"],
+        "image_size: (50000, 50000), expected a height and a width, at least 1 and of at most",
+    ),
     "no path": (["--dataset", "folder:"], "folder:"),
     "path alone": (["--dataset", "/etc"], "did you mean folder:/etc"),
     "mixture": (["--mixture-components", "0"], "mixture_components: 0, expected at least 1"),
@@ -111,8 +127,14 @@ def test_bad_settings_leave_no_trace(call, tmp_path, case):
 
 def test_a_gan_refuses_what_does_not_fit(call, tmp_path):
     for options, message in (
-        (("--dataset", "ring"), "generator: dcgan, expected mlp for vectors of shape (2,)"),
-        (("--dataset", "ring", "--generator", "mlp"), "critic: dcgan, expected mlp for vectors"),
+        (
+            ("--dataset", "ring"),
+            "generator, critic: dcgan, dcgan, expected mlp, mlp for vectors of shape (2,)",
+        ),
+        (
+            ("--dataset", "ring", "--generator", "mlp"),
+            "generator, critic: mlp, dcgan, expected mlp, mlp for vectors",
+        ),
         (("--num-critic-steps", 100), "batch_size: 64, expected at most 8 (1400 training examples"),
     ):
         code, _, errors = call(gan, "--run-dir", tmp_path / "run", *options)

@@ -16,15 +16,22 @@ from experiments.settings import DataInfo
 from jaxgen.data import load
 
 INFO, PLANE = DataInfo.of(load("digits")), DataInfo.of(load("moons"))
-SMALL = {"num_layers": 2, "num_levels": 1, "num_features": 4, "hidden_sizes": (6,)}
-FLAGS = [
-    f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items() if name != "hidden_sizes"
-]
+SMALL = {"num_layers": 2, "num_levels": 1, "num_features": 4}
+CONNECTED = {"num_layers": 2, "hidden_sizes": (6,)}
+FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
 FLAGS += ["--steps=4", "--steps-per-call=2"]
 
 
 def settings(**own):
-    return dataclasses.replace(EXPERIMENT.defaults(), model=Settings(**SMALL | own))
+    return dataclasses.replace(EXPERIMENT.defaults(), model=Settings(**own))
+
+
+def small(kind, model):
+    """Small networks: the settings that have an effect on a model of such data."""
+    if model in ("planar", "radial"):
+        return {"num_layers": 2}
+    is_convolutional = kind == "images" and model not in ("nice", "maf", "iaf")
+    return SMALL if is_convolutional else CONNECTED
 
 
 MODELS = {
@@ -39,7 +46,9 @@ MODELS = {
 def test_every_model_makes_an_algorithm(kind, model):
     """Traced, not compiled: a step, samples and an evaluation have their shapes and types."""
     info = MODELS[kind][0]
-    own = {"model": model, "base": "mixture", "num_components": 2, "importance_samples": 2}
+    own = {"model": model, "base": "mixture", "num_components": 2, **small(kind, model)}
+    if kind == "images":
+        own["importance_samples"] = 2
     algorithm = build(settings(**own), info, None).algorithm
     dtype = jnp.float32 if info.levels is None else jnp.uint8
     batch = {"x": jnp.ones((4, *info.shape), dtype)}

@@ -15,7 +15,7 @@ from experiments.settings import DataInfo, TrainingSettings
 from jaxgen.data import load
 
 INFO = DataInfo.of(load("digits"))
-SMALL = {"width": 4, "latent_dim": 5, "hidden_sizes": (8,)}
+SMALL = {"width": 4, "latent_dim": 5}
 RULES = {
     "clipping": {"loss": "wasserstein", "penalty": "none", "weight_clip": 0.01},
     "penalty": {"loss": "wasserstein", "penalty": "wgan_gp", "num_critic_steps": 2},
@@ -24,7 +24,7 @@ RULES = {
     "spectral": {"loss": "hinge", "penalty": "none", "spectral": True, "conditional": True},
 }
 NETWORKS = {
-    "mlp": {"generator": "mlp", "critic": "mlp"},
+    "mlp": {"generator": "mlp", "critic": "dcgan", "hidden_sizes": (8,)},
     "resnet": {"generator": "resnet", "critic": "resnet", "num_plain_blocks": 1},
     "tanh": {"activation": "tanh"},
 }
@@ -75,37 +75,49 @@ def test_a_game_is_described_and_a_penalty_has_its_usual_weight():
 
 
 REFUSED = {
-    "wasserstein needs a critic of bounded slope": {"loss": "wasserstein", "penalty": "none"},
-    "only a Wasserstein critic needs a bounded slope": {"weight_clip": 0.01, "penalty": "none"},
-    "penalty or the spectral norm bounds the slope": {
+    "loss: wasserstein, expected nonsaturating, or a bounded critic": {
+        "loss": "wasserstein",
+        "penalty": "none",
+    },
+    r"weight_clip: 0.01, expected 0.0 \(the default\), since it has an effect only with loss wasserstein": {
+        "weight_clip": 0.01,
+        "penalty": "none",
+    },
+    "weight_clip: 0.01, expected 0 where the penalty": {
         "loss": "wasserstein",
         "weight_clip": 0.01,
         "penalty": "wgan_gp",
     },
-    "do not exist under batch norm": {"penalty": "r1", "critic_norm": "batch"},
-    "penalty_interval: there is no penalty": {"penalty_interval": 2, "penalty": "none"},
-    "activation: only dcgan has a choice": {
+    "critic_norm: batch, expected layer or none under a penalty": {
+        "penalty": "r1",
+        "critic_norm": "batch",
+    },
+    "penalty_interval: 2, expected 1": {"penalty_interval": 2, "penalty": "none"},
+    "activation: tanh, expected relu .* only with generator dcgan or critic dcgan": {
         "activation": "tanh",
         "generator": "mlp",
         "critic": "resnet",
     },
-    "only resnet has blocks": {"num_plain_blocks": 1},
+    "num_plain_blocks: 1, expected 0": {"num_plain_blocks": 1},
     "num_plain_blocks: -1": {"num_plain_blocks": -1},
-    "one step of each": {"updates": "simultaneous", "num_critic_steps": 2},
-    "spectral norm bounds the slope already": {
+    "num_critic_steps: 2, expected 1": {"updates": "simultaneous", "num_critic_steps": 2},
+    "weight_clip: 0.01, expected 0 where .* spectral norm bounds": {
         "loss": "wasserstein",
         "weight_clip": 0.01,
         "penalty": "none",
         "spectral": True,
     },
-    "its slope has no bound": {
+    "critic_norm: layer, expected none under --spectral": {
         "loss": "wasserstein",
         "penalty": "none",
         "spectral": True,
         "critic_norm": "layer",
     },
-    "there is no penalty to weigh": {"penalty": "none", "penalty_weight": 1.0},
+    "penalty_weight: 1.0, expected None": {"penalty": "none", "penalty_weight": 1.0},
     "penalty_weight: 0": {"penalty_weight": 0.0},
+    "width: 8, expected 32": {"width": 8, "generator": "mlp", "critic": "mlp"},
+    "hidden_sizes: .* only with generator mlp or critic mlp": {"hidden_sizes": (8,)},
+    "instance_noise_steps: 9, .* instance_noise a finite number": {"instance_noise_steps": 9},
     "instance_noise_steps: 0": {"instance_noise_steps": 0},
     "instance_noise: -1": {"instance_noise": -1.0},
     "critic_learning_rate: 0": {"critic_learning_rate": 0.0},

@@ -102,11 +102,11 @@ def test_drawing_sees_the_state_of_its_step_and_changes_nothing(trained, tmp_pat
         return np.full((2, 3, 1), step, np.uint8)
 
     result = train(tmp_path / "run", draw=draw, draw_every=10)
-    assert seen == [(10, 10), (20, 20)]
+    assert seen == [(10, 10), (20, 20), (23, 23)]
     assert rows(tmp_path / "run") == rows(trained[0])
     assert int(result.state.params["memory"]) == int(trained[1].state.params["memory"])
     events = next((tmp_path / "run").glob("events.*")).read_bytes()
-    assert events.count(b"\x89PNG") == 2
+    assert events.count(b"\x89PNG") == 3
 
 
 def test_state_is_on_all_devices(trained):

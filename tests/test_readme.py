@@ -6,10 +6,8 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from experiments.loss_table import write_table
-from jaxgen import vae
 from jaxgen.data import load
 from jaxgen.distributions import Bernoulli, Normal
 from jaxgen.training.evaluation import evaluate, summarize
@@ -53,7 +51,7 @@ def test_three_lines_train_a_critic(key):
 
 def test_an_algorithm_needs_no_loop(key):
     batch = {"x": np.zeros((2, 28, 28, 1), np.uint8)}
-    names = {"vae": vae, "optax": optax, "jax": jax, "key": key, "batch": batch}
+    names = {"key": key, "batch": batch}
     exec(block_with("vae.conv_vae("), names)
     assert names["state"].step == 1
     assert np.isfinite(names["metrics"]["loss"])
@@ -69,7 +67,7 @@ def test_a_flow_is_a_bijector_and_a_base(key):
 
 def test_own_method_reaches_the_entropy_of_each_pixel(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names: dict = {"optax": optax}
+    names: dict = {}
     exec(block_with("def pixelwise_algorithm"), names)
     exec(block_with("fit(algorithm"), names)
     digits = load("digits")

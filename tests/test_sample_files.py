@@ -24,7 +24,7 @@ def test_arrays_hold_every_sample_and_its_label(tmp_path):
     out = tmp_path / "new" / "x.npz"
     write(out)
     with np.load(out, allow_pickle=False) as arrays:
-        assert set(arrays) == {"x", "label"}
+        assert set(arrays) == {"x", "levels", "label"} and arrays["levels"] == 17
         np.testing.assert_array_equal(arrays["x"], X)
         assert arrays["x"].dtype == np.uint8 and arrays["label"].dtype == np.int32
         np.testing.assert_array_equal(arrays["label"], LABEL)
@@ -77,6 +77,9 @@ def test_a_failed_write_leaves_no_part(tmp_path):
     ("name", "num", "info", "message"),
     [
         ("x.jpg", 5, INFO, r"out: .*x.jpg, expected FILE.png, FILE.npz or FOLDER/"),
+        ("x.npz", 10**14, INFO, "num: 100000000000000, expected at most .* free on the disk"),
+        ("images", 10**14, INFO, "num: 100000000000000, expected at most .* free on the disk"),
+        ("x.PNG", 1025, INFO, "num: 1025, expected at most 1,024"),
         ("x.png", 1025, INFO, "num: 1025, expected at most 1,024 on a sheet; use --out FILE.npz"),
         ("full", 5, INFO, "out: .*full, expected a new or empty folder"),
         ("images", 5, VECTORS, "out: .*images, expected FILE.png or FILE.npz, since vectors"),

@@ -14,7 +14,7 @@ import pytest
 from experiments.command_line import from_json
 from experiments.families import FAMILIES
 from experiments.optimizers import make_optimizer
-from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, Range, check_ranges
+from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, Range, check_settings
 from experiments.settings import DataInfo, DataSettings, OptimizerSettings
 
 
@@ -27,7 +27,7 @@ class Bounded:
     free: float = math.nan
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,9 @@ def test_kernels_decay_and_biases_do_not():
         decayed["kernel"] - plain["kernel"], -0.1 * 0.5 * PARAMS["kernel"], rtol=1e-5
     )
     np.testing.assert_array_equal(decayed["bias"], plain["bias"])
-    with pytest.raises(ValueError, match=r"weight_decay: 0.5, expected 0 unless --optimizer adamw"):
+    with pytest.raises(
+        ValueError, match=r"weight_decay: 0.5, expected 0.0 .* only with optimizer adamw"
+    ):
         OptimizerSettings(weight_decay=0.5)
 
 

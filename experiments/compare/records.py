@@ -73,9 +73,14 @@ def check_comparable(records: Sequence[Record]) -> None:
         for name, read in _COMPARED.items():
             mine, theirs = read(first), read(other)
             if mine != theirs:
+                hint = (
+                    "; python -m experiments.evaluate RUN measures anew"
+                    if name in _MEASURED
+                    else ""
+                )
                 raise ValueError(
-                    f"{name}: {_text(mine)} in {first.directory.path}, {_text(theirs)} in {other.directory.path}; "
-                    "expected the same in all runs (python -m experiments.evaluate RUN measures anew)"
+                    f"{name}: {_text(mine)} in {first.directory.path}, {_text(theirs)} in "
+                    f"{other.directory.path}, expected the same in all runs{hint}"
                 )
 
 
@@ -91,6 +96,8 @@ _COMPARED = {
     "num_samples": lambda record: record.samples["num"],
     "feature_net": lambda record: record.samples["feature_net"],
 }
+
+_MEASURED = ("num_examples", "num_samples", "feature_net")  # An evaluation can change these.
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from experiments.experiment import Method, RunSettings
 from experiments.flow.settings import Sampling, Settings
 from experiments.optimizers import make_optimizer
-from experiments.ranges import require
+from experiments.ranges import require, require_default
 from experiments.settings import DataInfo
 from jaxgen import flows
 
@@ -28,16 +28,14 @@ def build_model(settings: FlowSettings, info: DataInfo) -> Model:
     num_components = own.num_components if own.base == "mixture" else 0
     if info.levels is None:
         require(name != "glow", "model", name, "another for vectors: glow is for images")
-        require(
-            own.dequantization == "uniform",
-            "dequantization",
-            own.dequantization,
-            "uniform (as it is by default) for vectors, which need none",
-        )
+        for unused in ("dequantization", "importance_samples", "num_levels", "num_features"):
+            require_default(own, unused, "the data are vectors")
         bijector = flows.vector_bijector(name, info.shape[0], **common)
         return flows.Flow(bijector, flows.make_base(info.shape[0], num_components))
     is_vector = name in ("planar", "radial")
     require(not is_vector, "model", name, "another for images: this one is for vectors")
+    if name in ("real_nvp", "glow", "spline"):
+        require_default(own, "hidden_sizes", f"{name} of images is convolutional")
     scales: dict[str, Any] = {"num_levels": own.num_levels, "num_features": own.num_features}
     return flows.make_image_flow(
         flows.image_bijector(name, info.shape, **scales, **common),

@@ -3,7 +3,10 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, check_ranges
+from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, OnlyWith, check_settings
+
+_CONVOLUTIONAL = OnlyWith(model=("auto", "real_nvp", "glow", "spline"))
+_CONNECTED = OnlyWith(model=("auto", "nice", "real_nvp", "spline", "maf", "iaf"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,17 +20,17 @@ class Settings:
     glow for images; a training step of iaf takes a pass for every number of an example."""
     num_layers: Annotated[int, AT_LEAST_1] = 8
     """Layers, of each scale for the convolutional models (real_nvp, glow, spline of images)."""
-    num_levels: Annotated[int, AT_LEAST_1] = 2
+    num_levels: Annotated[int, AT_LEAST_1, _CONVOLUTIONAL] = 2
     """Scales of the convolutional models; each halves the image."""
-    num_features: Annotated[int, AT_LEAST_1] = 64
+    num_features: Annotated[int, AT_LEAST_1, _CONVOLUTIONAL] = 64
     """Hidden channels of the convolutional networks."""
-    hidden_sizes: Annotated[tuple[int, ...], AT_LEAST_1] = (128, 128)
+    hidden_sizes: Annotated[tuple[int, ...], AT_LEAST_1, _CONNECTED] = (128, 128)
     """Widths of the fully connected networks' layers."""
     dequantization: Literal["uniform", "variational"] = "uniform"
     """Noise that fills the gaps between pixel values: uniform, or learned by a flow of its own."""
     base: Literal["normal", "mixture"] = "normal"
     """Density of the latents: standard normal, or a mixture of normals that learns along."""
-    num_components: Annotated[int, AT_LEAST_1] = 10
+    num_components: Annotated[int, AT_LEAST_1, OnlyWith(base=("mixture",))] = 10
     """Normals of the mixture."""
     conditional: bool = False
     """Learn the density of each class; the data need labels."""
@@ -35,7 +38,7 @@ class Settings:
     """Draws of the noise behind the tighter bound of an image's likelihood; 0 for none."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,4 +49,4 @@ class Sampling:
     """Factor of the standard deviations of the latents."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal, get_args
 
-from experiments.ranges import AT_LEAST_1, POSITIVE, check_ranges, require
+from experiments.ranges import AT_LEAST_1, POSITIVE, check_settings, require
 from jaxgen.flows.models import VectorModel
 
 Density = Literal["ring", "checkerboard", "moons", "grid"]
@@ -40,6 +40,6 @@ class Settings:
     """Points behind a divergence, the same for all flows of a density."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
         is_good = self.steps % self.steps_per_call == 0
         require(is_good, "steps_per_call", self.steps_per_call, f"a divisor of {self.steps} steps")

@@ -9,6 +9,7 @@ import optax
 from experiments.experiment import Method, RunSettings
 from experiments.gan.settings import Sampling, Settings
 from experiments.optimizers import make_optimizer
+from experiments.ranges import require
 from experiments.settings import DataInfo
 from jaxgen import gan
 from jaxgen.gan import models, objectives, penalties, resnet
@@ -45,9 +46,9 @@ def build_game(settings: GanSettings, info: DataInfo) -> gan.Game:
         ValueError: if a setting does not fit the data.
     """
     own = settings.model
-    for name, network in (("generator", own.generator), ("critic", own.critic)):
-        if len(info.shape) != 3 and network != "mlp":
-            raise ValueError(f"{name}: {network}, expected mlp for vectors of shape {info.shape}")
+    networks = f"{own.generator}, {own.critic}"
+    is_good = len(info.shape) == 3 or networks == "mlp, mlp"
+    require(is_good, "generator, critic", networks, f"mlp, mlp for vectors of shape {info.shape}")
     common: dict[str, Any] = {
         "num_classes": info.num_classes if own.conditional else None,
         "dtype": jnp.dtype(settings.training.dtype),

@@ -1,11 +1,14 @@
 """Settings of a GAN, and which of them make no sense together."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, check_ranges
+from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, OnlyWith, check_settings, require
 
 Network = Literal["mlp", "dcgan", "resnet"]
+Penalty = Literal["wgan_gp", "r1", "r2", "r1_r2", "dragan"]
+
+_WITH_PENALTY = OnlyWith(penalty=get_args(Penalty))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,15 +19,15 @@ class Settings:
         "minimax", "nonsaturating", "least_squares", "hinge", "wasserstein", "relativistic"
     ] = "nonsaturating"
     """What critic and generator minimise."""
-    penalty: Literal["none", "wgan_gp", "r1", "r2", "r1_r2", "dragan"] = "r1"
+    penalty: Literal["none"] | Penalty = "r1"
     """Gradient penalty added to the critic's loss."""
-    penalty_weight: Annotated[float | None, POSITIVE] = None
+    penalty_weight: Annotated[float | None, POSITIVE, _WITH_PENALTY] = None
     """Weight of the penalty; by default 10 for wgan_gp and dragan, and 0.3 for the others."""
-    penalty_interval: Annotated[int, AT_LEAST_1] = 1
+    penalty_interval: Annotated[int, AT_LEAST_1, _WITH_PENALTY] = 1
     """Critic steps from one penalty to the next, which then counts as many times (lazy)."""
-    weight_clip: Annotated[float, AT_LEAST_0] = 0.0
+    weight_clip: Annotated[float, AT_LEAST_0, OnlyWith(loss=("wasserstein",))] = 0.0
     """Bound on every critic weight (wasserstein without a penalty); 0 for none."""
-    num_critic_steps: Annotated[int, AT_LEAST_1] = 1
+    num_critic_steps: Annotated[int, AT_LEAST_1, OnlyWith(updates=("alternating",))] = 1
     """Critic steps before each generator step, each with a batch of its own."""
     updates: Literal["alternating", "simultaneous"] = "alternating"
     """Whether the generator meets the critic's new parameters or its old ones."""
@@ -32,13 +35,21 @@ class Settings:
     """Architecture of the generator."""
     critic: Network = "dcgan"
     """Architecture of the critic."""
-    width: Annotated[int, AT_LEAST_1] = 32
+    width: Annotated[
+        int, AT_LEAST_1, OnlyWith(generator=("dcgan", "resnet"), critic=("dcgan", "resnet"))
+    ] = 32
     """Channels of the largest feature maps (dcgan, resnet)."""
-    num_plain_blocks: Annotated[int, AT_LEAST_0] = 0
+    num_plain_blocks: Annotated[
+        int, AT_LEAST_0, OnlyWith(generator=("resnet",), critic=("resnet",))
+    ] = 0
     """Residual blocks after each that changes the size of the maps (resnet)."""
-    activation: Literal["relu", "tanh"] = "relu"
+    activation: Annotated[
+        Literal["relu", "tanh"], OnlyWith(generator=("dcgan",), critic=("dcgan",))
+    ] = "relu"
     """Of both networks (dcgan); the critic's relu is leaky."""
-    hidden_sizes: Annotated[tuple[int, ...], AT_LEAST_1] = (256, 256)
+    hidden_sizes: Annotated[
+        tuple[int, ...], AT_LEAST_1, OnlyWith(generator=("mlp",), critic=("mlp",))
+    ] = (256, 256)
     """Widths of the layers (mlp)."""
     generator_norm: Literal["batch", "layer", "none"] = "batch"
     """Normalization of the generator's layers."""
@@ -54,11 +65,11 @@ class Settings:
     """Of the critic's optimizer, which is otherwise the generator's."""
     instance_noise: Annotated[float, AT_LEAST_0] = 0.0
     """Standard deviation of normal noise on what the critic sees; it falls linearly to 0."""
-    instance_noise_steps: Annotated[int, AT_LEAST_1] = 5000
+    instance_noise_steps: Annotated[int, AT_LEAST_1, OnlyWith(instance_noise=POSITIVE)] = 5000
     """Steps until the instance noise is 0."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
         check_combination(self)
 
 
@@ -70,7 +81,7 @@ class Sampling:
     """Bound on every latent (truncation trick): the lower, the less variety; by default none."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
 
 
 def check_combination(own: Settings) -> None:
@@ -80,28 +91,15 @@ def check_combination(own: Settings) -> None:
         ValueError: with the reason.
     """
     is_penalized, is_clipped = own.penalty != "none", own.weight_clip > 0.0
-    is_wasserstein, is_bounded = own.loss == "wasserstein", is_penalized or own.spectral
-    rescales = own.spectral and not is_penalized and own.critic_norm != "none"
-    networks = (own.generator, own.critic)
-    refusals = {
-        "activation: only dcgan has a choice": own.activation != "relu" and "dcgan" not in networks,
-        "num_plain_blocks: only resnet has blocks": own.num_plain_blocks
-        and "resnet" not in networks,
-        "loss: wasserstein needs a critic of bounded slope: add --penalty wgan_gp, --spectral or "
-        "--weight-clip 0.01": is_wasserstein and not is_bounded and not is_clipped,
-        "weight_clip: only a Wasserstein critic needs a bounded slope": is_clipped
-        and not is_wasserstein,
-        "weight_clip: the penalty or the spectral norm bounds the slope already": is_clipped
-        and is_bounded,
-        "spectral: batch and layer norm scale the critic's features again, so its slope has no "
-        "bound; use --critic-norm none": is_wasserstein and rescales,
-        "penalty_weight: there is no penalty to weigh": own.penalty_weight and not is_penalized,
-        "penalty: gradients of single examples do not exist under batch norm; use --critic-norm "
-        "layer or none": is_penalized and own.critic_norm == "batch",
-        "penalty_interval: there is no penalty": own.penalty_interval > 1 and not is_penalized,
-        "num_critic_steps: simultaneous updates are one step of each": own.updates == "simultaneous"
-        and own.num_critic_steps > 1,
-    }
-    for message, is_bad in refusals.items():
-        if is_bad:
-            raise ValueError(message)
+    is_bounded = is_penalized or own.spectral
+    if own.loss == "wasserstein":
+        expected = "nonsaturating, or a bounded critic: --penalty wgan_gp, --spectral or --weight-clip 0.01"
+        require(is_bounded or is_clipped, "loss", own.loss, expected)
+        rescales = own.spectral and not is_penalized and own.critic_norm != "none"
+        expected = "none under --spectral, whose bound batch and layer norm undo"
+        require(not rescales, "critic_norm", own.critic_norm, expected)
+    expected = "0 where the penalty or the spectral norm bounds the critic already"
+    require(not (is_clipped and is_bounded), "weight_clip", own.weight_clip, expected)
+    is_coupled = is_penalized and own.critic_norm == "batch"
+    expected = "layer or none under a penalty, which needs each example's own gradient"
+    require(not is_coupled, "critic_norm", own.critic_norm, expected)

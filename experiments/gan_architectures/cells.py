@@ -13,7 +13,7 @@ from experiments.experiment import RunSettings, Trained
 from experiments.gan import EXPERIMENT
 from experiments.gan.settings import Sampling
 from experiments.gan.settings import Settings as GANSettings
-from experiments.ranges import AT_LEAST_1, POSITIVE, SHARE, check_ranges, require
+from experiments.ranges import AT_LEAST_1, POSITIVE, SHARE, check_settings, require
 from experiments.settings import DataSettings, OptimizerSettings, Plan, TrainingSettings
 from jaxgen.files import write_atomically
 from jaxgen.training.checkpoint import CheckpointError
@@ -71,7 +71,7 @@ class Settings:
     """Of every cell."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
         for name in ("architectures", "losses"):
             values = getattr(self, name)
             is_set = 0 < len(values) == len(set(values))

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal, get_args
 
-from experiments.ranges import AT_LEAST_1, POSITIVE, SHARE, check_ranges, require
+from experiments.ranges import AT_LEAST_1, POSITIVE, SHARE, check_settings, require
 from experiments.settings import DataSettings
 
 Method = Literal[
@@ -74,7 +74,7 @@ class Settings:
     """Samples of each seed behind a count."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
         last = 2**32 - self.num_seeds
         require(0 <= self.seed < last, "seed", self.seed, f"0 to {last - 1}")
         per_call = self.steps_per_call

@@ -24,7 +24,7 @@ FITTED = "mixture.npz"  # The mixture fitted to the codes of a run, in its direc
 CODES = "autoencoder/codes.npy"  # Of the images shown, by an autoencoder of the same shape.
 NUM_SHOWN = 2000  # Test images whose latents are shown.
 
-_PLAIN: dict[str, Any] = {"num_pseudo_inputs": 0, "prior": "normal", "posterior": "normal"}
+_SHAPE = ("model", "latent_dim", "hidden_sizes", "channels", "dropout_rate", "likelihood")
 
 VaeSettings = RunSettings[Settings, Sampling]
 
@@ -114,13 +114,15 @@ def finish(trained: Trained) -> None:
         encode = functools.partial(codec.encode, trained.state.eval_variables)
         codes = encode_part(encode, trained.dataset.train).mean
         num = min(own.mixture_components, len(codes))
+        if num < own.mixture_components:
+            print(f"mixture_components: {num}, as many as there are codes")
         priors.save_mixture(path / FITTED, priors.fit_mixture(codes, num_components=num))
     if own.is_autoencoder or own.autoencoder_steps == 0:
         return
     print(f"training an autoencoder of the same shape for {own.autoencoder_steps} steps")
     reference = dataclasses.replace(
         settings,
-        model=dataclasses.replace(own, objective="autoencoder", **_PLAIN),
+        model=Settings(objective="autoencoder", **{name: getattr(own, name) for name in _SHAPE}),
         plan=dataclasses.replace(settings.plan, steps=own.autoencoder_steps),
     )
     state = course.train_beside(trained, reference, build, path / "autoencoder")

@@ -3,7 +3,15 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, check_ranges, require
+from experiments.ranges import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    POSITIVE,
+    SHARE,
+    OnlyWith,
+    check_settings,
+    require,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,9 +24,9 @@ class Settings:
     """Fully connected or convolutional encoder and decoder."""
     latent_dim: Annotated[int, AT_LEAST_1] = 16
     """Number of latents; with 2 the whole latent plane is drawn."""
-    hidden_sizes: Annotated[tuple[int, ...], AT_LEAST_1] = (400,)
+    hidden_sizes: Annotated[tuple[int, ...], AT_LEAST_1, OnlyWith(model=("mlp",))] = (400,)
     """Widths of the fully connected encoder's layers; the decoder has them in reverse."""
-    channels: Annotated[tuple[int, ...], AT_LEAST_1] = (32, 64)
+    channels: Annotated[tuple[int, ...], AT_LEAST_1, OnlyWith(model=("conv",))] = (32, 64)
     """Channels of the convolutional encoder's layers; the decoder has them in reverse."""
     dropout_rate: Annotated[float, SHARE] = 0.2
     """Share of features dropped in training."""
@@ -37,21 +45,23 @@ class Settings:
     """Standard normal, or a flow of affine couplings that is trained along."""
     posterior: Literal["normal", "iaf"] = "normal"
     """Diagonal normal, or one that an inverse autoregressive flow bends."""
-    flow_layers: Annotated[int, AT_LEAST_1] = 4
+    flow_layers: Annotated[int, AT_LEAST_1, OnlyWith(prior=("flow",), posterior=("iaf",))] = 4
     """Layers of each flow, even."""
-    flow_sizes: Annotated[tuple[int, ...], AT_LEAST_1] = (64,)
+    flow_sizes: Annotated[
+        tuple[int, ...], AT_LEAST_1, OnlyWith(prior=("flow",), posterior=("iaf",))
+    ] = (64,)
     """Widths of the layers of the flows' networks."""
-    beta: Annotated[float, AT_LEAST_0] = 1.0
+    beta: Annotated[float, AT_LEAST_0, OnlyWith(objective=("elbo",))] = 1.0
     """Weight of the rate (elbo)."""
-    kl_warm_up_steps: Annotated[int, AT_LEAST_0] = 0
+    kl_warm_up_steps: Annotated[int, AT_LEAST_0, OnlyWith(objective=("elbo",))] = 0
     """Steps over which the weight of the rate rises from 0 to beta (elbo)."""
-    free_bits: Annotated[float, AT_LEAST_0] = 0.0
+    free_bits: Annotated[float, AT_LEAST_0, OnlyWith(objective=("elbo",))] = 0.0
     """Nats below which a latent's mean rate is not pressed further (elbo)."""
-    num_samples: Annotated[int, AT_LEAST_1] = 8
+    num_samples: Annotated[int, AT_LEAST_1, OnlyWith(objective=("importance_weighted",))] = 8
     """Draws of the training bound (importance_weighted)."""
-    masking_probability: Annotated[float, SHARE] = 0.25
+    masking_probability: Annotated[float, SHARE, OnlyWith(objective=("denoising",))] = 0.25
     """Share of input pixels set to 0 (denoising)."""
-    activity_weight: Annotated[float, AT_LEAST_0] = 0.1
+    activity_weight: Annotated[float, AT_LEAST_0, OnlyWith(objective=("sparse",))] = 0.1
     """Nats per unit of the code's absolute sum (sparse)."""
     importance_samples: Annotated[int, AT_LEAST_0] = 100
     """Draws behind the reported estimate of log p(x)."""
@@ -61,7 +71,7 @@ class Settings:
     """Training steps of an autoencoder of the same shape, whose latents are shown; 0 for none."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
         if self.is_autoencoder:
             given = f"{self.prior}, {self.posterior}"
             expected = "normal, normal for an autoencoder, which has neither"
@@ -93,4 +103,4 @@ class Sampling:
     origin than any the decoder was trained on, and the images show nothing."""
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)

@@ -106,6 +106,11 @@ def _notes(headers: dict[str, Header]) -> list[str]:
         notes.append(f"16-bit pixels scaled to 8 bits ({counted(num, 'file')})")
     if num := sum(header.has_frames for header in headers.values()):
         notes.append(f"{counted(num, 'file')} of several frames: first frame only")
+    if num := sum(header.has_alpha for header in headers.values()):
+        notes.append(f"transparent pixels laid over white ({counted(num, 'file')})")
+    num = sum(header.mode != "RGB" for header in headers.values())
+    if 0 < num < len(headers):
+        notes.append(f"grey pixels read as colours ({counted(num, 'file')})")
     return notes
 
 

@@ -59,12 +59,14 @@ class Header(NamedTuple):
         size: height and width of the image as it is to be looked at.
         is_deep: whether a channel has 16 bits.
         has_frames: whether there are several frames or pages.
+        has_alpha: whether pixels can be transparent.
     """
 
     mode: str
     size: tuple[int, int]
     is_deep: bool
     has_frames: bool
+    has_alpha: bool
 
 
 @functools.cache
@@ -132,12 +134,12 @@ def read_header(path: str, name: str) -> Header:
             mode = _decoded_mode(image, name)
             raw_modes = str([tile.args for tile in image.tile])
             is_deep = is_deep_grey(image) or bool(_DEEP_RAW_MODE.search(raw_modes))
-            height, width = image.height, image.width
+            height, width, has_alpha = image.height, image.width, image.has_transparency_data
             if header_orientation(image) in TURNED:
                 height, width = width, height
             # Last, since it may go on to the second frame. Of layers (PSD) all are read.
             has_frames = image.format != "PSD" and getattr(image, "is_animated", False)
-            return Header(mode, (height, width), is_deep, has_frames)
+            return Header(mode, (height, width), is_deep, has_frames, has_alpha)
     except MemoryError:
         raise
     except Exception as error:  # on damaged files Pillow raises errors of any kind

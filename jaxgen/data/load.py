@@ -1,5 +1,6 @@
 """One call for every data set: `load(name)`."""
 
+import math
 import os
 import re
 
@@ -7,6 +8,7 @@ from jaxgen.data.dataset import FOLDER_PREFIX, OWN_NAMES, DataError, Dataset
 from jaxgen.data.text import printable
 
 # name[/config][:version], as tensorflow-datasets has them.
+_MAX_PIXELS = 8192**2  # Of an image: no network here takes in more.
 _TFDS_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:\d[\d.*]*)?")
 
 
@@ -111,8 +113,11 @@ def _checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] |
     if image_size is None:
         return None
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(size) != 2 or min(size) < 1:
-        raise DataError(f"image_size: {image_size}, expected a height and a width, at least 1")
+    if len(size) != 2 or min(size) < 1 or math.prod(size) > _MAX_PIXELS:
+        raise DataError(
+            f"image_size: {image_size}, expected a height and a width, at least 1 and of at most "
+            f"{_MAX_PIXELS:,} pixels"
+        )
     return size[0], size[1]
 
 

@@ -29,8 +29,8 @@ def arithmetic(
     """Draws latents that move from a class to the next, by multiples of the mean difference.
 
     Classes with three examples or more are paired in order, the first with the second, the third
-    with the fourth; a row starts at the first example of the former. Nothing is written where there
-    is no pair.
+    with the fourth, an odd last one with the first; a row starts at the first example of the
+    former. Nothing is written where there is no pair.
 
     Args:
         path: the PNG file.
@@ -88,10 +88,11 @@ def arithmetic(
 
 
 def _class_pairs(label: np.ndarray) -> list[tuple[int, int]]:
-    """The classes with enough examples, two by two."""
+    """The classes with enough examples, two by two; an odd last one beside the first."""
     classes, counts = np.unique(label[label >= 0], return_counts=True)
     known = [int(index) for index in classes[counts >= _LEAST_EXEMPLARS]]
-    return list(zip(known[::2], known[1::2], strict=False))
+    odd = [(known[-1], known[0])] if len(known) % 2 and len(known) > 1 else []
+    return [*zip(known[::2], known[1::2], strict=False), *odd]
 
 
 def _direction(z: np.ndarray, label: np.ndarray, source: int, target: int) -> Array:

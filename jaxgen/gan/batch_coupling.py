@@ -3,7 +3,6 @@
 import functools
 from typing import Any
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -70,7 +69,10 @@ def _find_coupling(critic: nn.Module, shape: tuple[int, ...], num_classes: int |
 
     def logits(variables: PyTree, x: Array) -> Array:
         y, _ = critic.apply(variables, x, label, train=True, mutable=["batch_stats"])
-        chex.assert_shape(y, (_NUM,))
+        if y.shape != (_NUM,):
+            raise ValueError(
+                f"critic: shape {y.shape} for {_NUM} examples, expected one logit each"
+            )
         return y.astype(jnp.float32)
 
     # Two small runs: compiled fast instead of well, and ahead, since a game may be made within a

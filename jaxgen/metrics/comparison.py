@@ -51,7 +51,8 @@ def compare_samples(
 
     Returns:
         What JSON holds: "num", N; "metrics", of "samples" and of "train examples", name to number;
-        "data_copying", the fields of `DataCopying` for the samples.
+        "standard_errors" of those that have one, over draws of the examples; "data_copying", the
+        fields of `DataCopying` for the samples.
 
     Raises:
         ValueError: if there are fewer train or test examples than samples.
@@ -63,21 +64,29 @@ def compare_samples(
         )
     known = features(net, test)
     columns = {"samples": np.asarray(samples), "train examples": train[:num]}
-    values = {name: _distances(features(net, x), known, x, test) for name, x in columns.items()}
+    values, errors = {}, {}
+    for name, x in columns.items():
+        values[name], errors[name] = _distances(features(net, x), known, x, test)
     copying = data_copying(*(_flat(x) for x in (columns["samples"], train, test)))
-    return {"num": num, "metrics": values, "data_copying": copying._asdict()}
+    return {
+        "num": num,
+        "metrics": values,
+        "standard_errors": errors,
+        "data_copying": copying._asdict(),
+    }
 
 
 def _distances(
     found: np.ndarray, known: np.ndarray, x: np.ndarray, test: np.ndarray
-) -> dict[str, float]:
-    """Every metric that so many examples allow, by name."""
-    num, values = len(x), {}
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Every metric that so many examples allow, by name, and the standard errors that are known."""
+    num, values, errors = len(x), {}, {}
     if num >= frechet.MIN_POINTS:
         distance = frechet.frechet_distance(found, known)
         values["Frechet distance of features"] = distance.value
     if num >= kernel.MIN_POINTS:
-        values["kernel distance of features"] = kernel.kernel_distance(found, known).value
+        name, estimate = "kernel distance of features", kernel.kernel_distance(found, known)
+        values[name], errors[name] = estimate.value, estimate.standard_error
     if num >= coverage.MIN_POINTS:
         neighbors = min(_NUM_NEIGHBORS, num - 1)
         shares = coverage.precision_recall_density_coverage(known, found, num_neighbors=neighbors)
@@ -87,7 +96,7 @@ def _distances(
     values[f"sliced Wasserstein distance of {kind}"] = sliced.sliced_wasserstein(
         0, _flat(x), _flat(test), num_projections=_NUM_PROJECTIONS
     ).value
-    return values
+    return values, errors
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from jaxgen.plots.sheets import BACKGROUND, check_images, image_grid, to_display
 from jaxgen.plots.style import DPI, INK, figure_png, printable
 
 LABELLED_TILE = 96
+_CHARACTER = 7  # Pixels of a letter, about.
 
 
 def labelled_grid(
@@ -54,8 +55,10 @@ def labelled_grid(
         )
     tiles = to_display(x.reshape(-1, *x.shape[2:]), levels)
     long_side, short_side = max(tiles.shape[1:3]), min(tiles.shape[1:3])
-    # Labels need some 48 pixels, which thin images reach only by further enlargement.
-    scale = max(1, tile // long_side, math.ceil(48 / short_side))
+    # Thin images are enlarged further, until the names of columns do not touch.
+    longest = max(map(len, column_labels or ()), default=0)
+    room = max(48, _CHARACTER * longest)
+    scale = max(1, tile // long_side, math.ceil(48 / short_side), math.ceil(room / tiles.shape[2]))
     height, width = (side * scale for side in tiles.shape[1:3])
     per_group = rows_per_group or rows
     parts: list[np.ndarray] = []

@@ -70,7 +70,8 @@ def fit(
         seed: of the parameters, the order of the examples and every step's randomness.
         draw: ``(step, state) -> picture``, uint8 `[H, W, C]`, for TensorBoard. The state is given
             away afterwards.
-        draw_every: it is called at the first dispatch to end on or after each multiple of it.
+        draw_every: it is called at the first dispatch to end on or after each multiple of it, and
+            at the last step.
 
     Returns:
         The last state.
@@ -119,10 +120,11 @@ def fit(
             state, metrics = run_steps(state, rows, indices, numbers, train_key)
             if start == first_step:
                 return_freed_memory()  # What the compilation has left.
+            is_frame = end // draw_every > start // draw_every
             # The device is at work on this dispatch while the host reads the one before.
             if pending is not None:
                 settle(*pending)
-            if draw is not None and is_writer and end // draw_every > start // draw_every:
+            if draw is not None and is_writer and (is_frame or end == plan.steps):
                 log.image(end, "samples", draw(end, state))
             step, pending = end, (end, metrics)
             is_stopping = is_stop_requested(start // plan.steps_per_call)
