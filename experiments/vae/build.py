@@ -13,10 +13,11 @@ import optax
 from experiments import course
 from experiments.encoding import encode_part
 from experiments.experiment import Method, RunSettings, Trained
+from experiments.latent_flows import posterior_flow, prior_flow
 from experiments.optimizers import make_optimizer
 from experiments.settings import DataInfo
 from experiments.vae.settings import Sampling, Settings
-from jaxgen import flows, vae
+from jaxgen import vae
 from jaxgen.data import subset
 from jaxgen.vae import likelihoods, priors
 
@@ -32,14 +33,8 @@ VaeSettings = RunSettings[Settings, Sampling]
 def build_model(settings: VaeSettings, info: DataInfo) -> vae.VAE:
     """Builds the module of a run, or raises ValueError if a setting does not fit the data."""
     own = settings.model
-    likelihood = {
-        "auto": likelihoods.usual,
-        "bernoulli": likelihoods.bernoulli,
-        "categorical": likelihoods.categorical,
-        "discretized_logistic": likelihoods.discretized_logistic,
-        "gaussian": likelihoods.gaussian,
-        "gaussian_learned_variance": likelihoods.gaussian_learned_variance,
-    }[own.likelihood](levels=info.image_levels)
+    name = "usual" if own.likelihood == "auto" else own.likelihood
+    likelihood = getattr(likelihoods, name)(levels=info.image_levels)
     common: dict[str, Any] = {
         "latent_dim": own.latent_dim,
         "dropout_rate": own.dropout_rate,
@@ -50,25 +45,13 @@ def build_model(settings: VaeSettings, info: DataInfo) -> vae.VAE:
         model = vae.mlp_vae(info.shape, likelihood, hidden_sizes=own.hidden_sizes, **common)
     else:
         model = vae.conv_vae(info.shape, likelihood, channels=own.channels, **common)
-    return model.clone(posterior_bijector=_posterior_bijector(own), prior_module=_prior_module(own))
-
-
-def _prior_module(own: Settings) -> flows.Flow | None:
-    if own.prior == "normal":
-        return None
     sizes: dict[str, Any] = {"num_layers": own.flow_layers, "hidden_sizes": own.flow_sizes}
-    bijector = flows.vector_bijector("real_nvp", own.latent_dim, **sizes)
-    return flows.Flow(bijector, flows.make_base(own.latent_dim))
-
-
-def _posterior_bijector(own: Settings) -> flows.bijectors.Chain | None:
-    """An autoregressive flow whose fast way is that of draws; it starts as the identity."""
-    if own.posterior == "normal":
-        return None
-    sizes: dict[str, Any] = {"num_layers": own.flow_layers, "hidden_sizes": own.flow_sizes}
-    iaf = flows.vector_bijector("iaf", own.latent_dim, **sizes)
-    # Without the standardisation in front: a start for one example has no spread.
-    return flows.chain(*iaf.bijectors[1:])
+    return model.clone(
+        prior_module=prior_flow(own.latent_dim, **sizes) if own.prior == "flow" else None,
+        posterior_bijector=(
+            posterior_flow(own.latent_dim, **sizes) if own.posterior == "iaf" else None
+        ),
+    )
 
 
 def build(settings: VaeSettings, info: DataInfo, path: pathlib.Path | None) -> Method:

@@ -1,0 +1,22 @@
+"""Flows over the latents of another family's model: of its prior, and of its posterior."""
+
+from collections.abc import Sequence
+
+from jaxgen import flows
+
+
+def prior_flow(latent_dim: int, *, num_layers: int, hidden_sizes: Sequence[int]) -> flows.Flow:
+    """Builds a density of latents by affine couplings."""
+    bijector = flows.vector_bijector(
+        "real_nvp", latent_dim, num_layers=num_layers, hidden_sizes=hidden_sizes
+    )
+    return flows.Flow(bijector, flows.make_base(latent_dim))
+
+
+def posterior_flow(
+    latent_dim: int, *, num_layers: int, hidden_sizes: Sequence[int]
+) -> flows.bijectors.Chain:
+    """Builds an autoregressive flow whose fast way is that of draws; it starts as the identity."""
+    iaf = flows.vector_bijector("iaf", latent_dim, num_layers=num_layers, hidden_sizes=hidden_sizes)
+    # Without the standardisation in front: a start for one example has no spread.
+    return flows.chain(*iaf.bijectors[1:])
