@@ -90,7 +90,8 @@ def vector_bijector(
     ]
     block = [*couplings, Permutation(_riffle(num_dims))] if num_dims > 2 else couplings
     last = [ActNorm()] if model == "nice" else []  # Its diagonal scaling.
-    return chain(ActNorm(), Repeat(chain(*block), num_layers // 2, _UNROLL), *last)
+    unroll = 1 if model == "spline" else _UNROLL  # Splines gain nothing and compile for long.
+    return chain(ActNorm(), Repeat(chain(*block), num_layers // 2, unroll), *last)
 
 
 def image_bijector(

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Protocol
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgen.arrays import at_least_float32
 from jaxgen.types import Array
@@ -74,14 +75,14 @@ class Affine:
         return (z - shift) * jnp.exp(-log_scale), -log_scale
 
 
-def bounded(raw: Array, bound: float) -> Array:
+def bounded(raw: Array, bound: float | np.ndarray) -> Array:
     """The identity near 0, within a bound everywhere: ``c tanh(raw / c)``.
 
     Args:
         raw: of any shape.
-        bound: c, above 0.
+        bound: c, above 0, a number or an array.
 
     Returns:
         float32 of the shape of `raw`, in [-c, c].
     """
-    return bound * jnp.tanh(at_least_float32(raw) / bound)
+    return jnp.tanh(at_least_float32(raw) / bound) * bound

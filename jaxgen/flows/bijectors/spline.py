@@ -3,7 +3,9 @@
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgen.flows.bijectors.elementwise import bounded
 from jaxgen.types import Array
@@ -51,6 +53,14 @@ class Spline:
 
     def encode(self, x: Array, raw: Array) -> tuple[Array, Array]:
         """Returns `(z, ln dz/dx)`."""
+        # A gradient finds the bins anew, which costs less than keeping what each of them gave.
+        return jax.checkpoint(self._encode)(x, jnp.moveaxis(raw, -2, 0))
+
+    def decode(self, z: Array, raw: Array) -> tuple[Array, Array]:
+        """Returns `(x, ln dx/dz)`."""
+        return jax.checkpoint(self._decode)(z, jnp.moveaxis(raw, -2, 0))
+
+    def _encode(self, x: Array, raw: Array) -> tuple[Array, Array]:
         inside = jnp.abs(x) < self.limit
         # Both branches of a `where` need a finite gradient.
         safe = jnp.where(inside, x, 0.0)
@@ -62,8 +72,7 @@ class Spline:
         log_slope = _log_slope(k, t)
         return jnp.where(inside, y, x), jnp.where(inside, log_slope, 0.0)
 
-    def decode(self, z: Array, raw: Array) -> tuple[Array, Array]:
-        """Returns `(x, ln dx/dz)`."""
+    def _decode(self, z: Array, raw: Array) -> tuple[Array, Array]:
         inside = jnp.abs(z) < self.limit
         safe = jnp.where(inside, z, 0.0)
         k = self._bin(safe, raw, by="y")
@@ -79,18 +88,22 @@ class Spline:
         return jnp.where(inside, k.x + t * k.width, z), jnp.where(inside, -log_slope, 0.0)
 
     def _bin(self, value: Array, raw: Array, *, by: str) -> _Bin:
-        """Finds the bin of each number among the knots of one axis.
+        """Finds the bin of each number among the knots of one axis; `raw [P, ...]`.
 
         Bins are gone through one by one, each a layer of arrays like `value`: XLA makes one loop
-        of it all, where sums, gathers and cumulative sums over an axis of bins would be many.
+        of it all, where gathers and cumulative sums over an axis of bins would be many. The
+        exponentials come before, at once, so that no loop takes them twice.
         """
         num = self.num_bins
-        raw = jnp.moveaxis(raw, -2, 0)
-        widths, x = self._bins(raw[:num])
-        heights, y = self._bins(raw[num : 2 * num])
-        inner = jnp.exp(bounded(raw[2 * num :], self.max_log_slope))
-        one = jnp.ones_like(inner[0])
-        slopes = [one, *inner, one]
+        bounds = np.repeat([self.max_log_ratio, self.max_log_slope], [2 * num, num - 1])
+        bounds = bounds.astype(np.float32).reshape(-1, *[1] * value.ndim)
+        positive = jnp.exp(bounded(raw, bounds))
+        # Split rather than indexed: the gradient joins the parts again in one go.
+        layers = [layer[0] for layer in jnp.split(positive, self.num_params)]
+        widths, x = self._fill(layers[:num])
+        heights, y = self._fill(layers[num : 2 * num])
+        one = jnp.ones_like(value)
+        slopes = [one, *layers[2 * num :], one]
         found = _Bin(x[0], y[0], widths[0], heights[0], slopes[0], slopes[1])
         for k in range(1, num):
             is_behind = value >= (x if by == "x" else y)[k]
@@ -99,11 +112,11 @@ class Spline:
             found = _Bin(*(jnp.where(is_behind, new, old) for new, old in pairs))
         return found
 
-    def _bins(self, raw: Array) -> tuple[Array, list[Array]]:
+    def _fill(self, weights: list[Array]) -> tuple[list[Array], list[Array]]:
         """Widths or heights of the bins, which fill [-B, B], and where each begins."""
-        weights = jnp.exp(bounded(raw, self.max_log_ratio))
         total = sum(weights[1:], start=weights[0])
-        sizes = weights * (2.0 * self.limit / total)[None]
+        scale = 2.0 * self.limit / total
+        sizes = [weight * scale for weight in weights]
         starts = [jnp.full_like(total, -self.limit)]
         for size in sizes[:-1]:
             starts.append(starts[-1] + size)
