@@ -1,7 +1,7 @@
 """Speed of normalizing flows: jaxgen's training loop beside flowjax, distrax and three of PyTorch.
 
     pip install -e ".[bench]"
-    python -m benchmarks.flow_speed                   # the four workloads
+    python -m benchmarks.flow_speed                   # the five workloads
     python -m benchmarks.flow_speed --only glow_32 --windows 15 --seconds 5
 
 Every contestant trains flows of as many layers with networks of the same widths on the same data in
@@ -20,7 +20,7 @@ from benchmarks import contest
 from benchmarks.contestants import Contestant
 from benchmarks.peers.flow_sizes import SIZES, Workload
 
-VECTORS = ("real_nvp_2d", "real_nvp_43d", "spline_43d")
+VECTORS = ("real_nvp_2d", "real_nvp_43d", "spline_2d", "spline_43d")
 """Workloads of those that offer no flows of images."""
 
 AFFINE = ("real_nvp_2d", "real_nvp_43d")
@@ -32,6 +32,7 @@ CONTEST = contest.Contest(
     titles={
         "real_nvp_2d": "RealNVP of 2 numbers",
         "real_nvp_43d": "RealNVP of 43 numbers",
+        "spline_2d": "spline couplings of 2 numbers",
         "spline_43d": "spline couplings of 43 numbers",
         "glow_32": "Glow of 32x32x3 images",
     },

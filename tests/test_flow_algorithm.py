@@ -8,6 +8,7 @@ import pytest
 
 from jaxgen.flows import (
     Flow,
+    chain,
     diagnostics,
     image_bijector,
     likelihood_algorithm,
@@ -15,6 +16,8 @@ from jaxgen.flows import (
     make_image_flow,
     vector_bijector,
 )
+from jaxgen.flows.bijectors import Affine, Coupling, Spline
+from jaxgen.flows.conditioners import MLPConditioner
 
 LEVELS, SHAPE, NUM = 17, (4, 4, 1), 32
 
@@ -139,3 +142,12 @@ def test_a_flow_with_a_wrong_inverse_is_caught():
     wrong = Wrong(glow().flow.bijector.bijectors[1].bijector)
     row = diagnostics.inversion_report(wrong, {"params": {}}, (jnp.zeros((2, 2, 2, 1)),))[-1]
     assert row.round_trip == pytest.approx(0.1) and row.log_det_sum == pytest.approx(1.0)
+
+
+def test_the_report_tells_what_leaves_a_splines_box():
+    coupling = Coupling(Spline(limit=2.0), MLPConditioner((4,)))
+    bijector = chain(Coupling(Affine(), MLPConditioner((4,))), coupling)
+    x = jnp.array([[0.5, 3.0], [-2.5, 1.0], [1.9, -1.9], [0.0, 0.0]])
+    variables = bijector.init(jax.random.key(0), x, method="encode")
+    affine, spline, whole = diagnostics.inversion_report(bijector, variables, x)
+    assert np.isnan(affine.outside) and spline.outside == whole.outside == 0.25

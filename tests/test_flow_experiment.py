@@ -11,7 +11,7 @@ import pytest
 from experiments import evaluate, sample
 from experiments.flow import EXPERIMENT, __main__
 from experiments.flow.build import build
-from experiments.flow.settings import Settings
+from experiments.flow.settings import Sampling, Settings
 from experiments.settings import DataInfo
 from jaxgen.data import load
 
@@ -105,3 +105,36 @@ def test_a_run_is_measured_drawn_sampled_and_goes_on(call, tmp_path):
     assert found[0].shape == (8, 8, 8, 1) and np.any(found[0] != found[1])
     code, out, err = call(evaluate, run_dir)
     assert code == 0 and "worst layer" in out, err
+
+
+def digest(run_dir):
+    """Of the parameters at the last step."""
+    return json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])["params_sha256"]
+
+
+def test_a_run_that_stopped_ends_with_the_same_bits(call, tmp_path):
+    """Actnorm starts with the first batch alone, and learned noise follows the step's key."""
+    line = (*FLAGS, "--dequantization", "variational", "--importance-samples", 1)
+    for run_dir, starts in ((tmp_path / "once", (4,)), (tmp_path / "twice", (2, 4))):
+        for steps in starts:
+            code, _, err = call(__main__, *line, "--run-dir", run_dir, "--steps", steps)
+            assert code == 0, err
+    assert digest(tmp_path / "once") == digest(tmp_path / "twice")
+
+
+def test_a_maf_is_sampled_both_ways(call, tmp_path):
+    run_dir, found = tmp_path / "run", []
+    line = ("--model", "maf", "--dataset", "moons", "--num-layers", 2, "--hidden-sizes", 8)
+    code, _, err = call(__main__, *line, "--steps", 2, "--steps-per-call", 2, "--run-dir", run_dir)
+    assert code == 0, err
+    for inverse in ("sequential", "jacobi"):
+        out = tmp_path / f"{inverse}.npz"
+        code, _, err = call(sample, run_dir, "--inverse", inverse, "--num", 20, "--out", out)
+        assert code == 0, err
+        with np.load(out) as arrays:
+            found.append(arrays["x"])
+    np.testing.assert_allclose(*found, atol=1e-5)
+    sampling = Sampling(inverse="jacobi")
+    other = dataclasses.replace(settings(model="spline"), sampling=sampling)
+    with pytest.raises(ValueError, match="inverse: jacobi, .* only a maf has a choice"):
+        build(other, PLANE, None)

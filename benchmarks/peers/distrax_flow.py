@@ -56,7 +56,7 @@ class Flow(nn.Module):
     def setup(self) -> None:
         """Makes the networks."""
         sizes = flow_sizes.SIZES[self.workload]
-        num_params = 3 * flow_sizes.NUM_BINS + 1 if self.workload == "spline_43d" else 2
+        num_params = 3 * flow_sizes.NUM_BINS + 1 if self.workload in flow_sizes.SPLINES else 2
         self.conditioners = [
             Conditioner(sizes.hidden_sizes, (sizes.num_dims + layer % 2) // 2, num_params)
             for layer in range(flow_sizes.NUM_COUPLINGS)
@@ -77,7 +77,7 @@ class Flow(nn.Module):
                 split_index=(num_dims + 1) // 2,
                 event_ndims=1,
                 conditioner=conditioner,
-                bijector=_spline if self.workload == "spline_43d" else _affine,
+                bijector=_spline if self.workload in flow_sizes.SPLINES else _affine,
                 swap=bool(layer % 2),
             )
             for layer, conditioner in enumerate(self.conditioners)

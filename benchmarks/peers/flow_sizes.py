@@ -1,4 +1,4 @@
-"""What the flow contestants share: the four workloads, their data, sizes and optimizer."""
+"""What the flow contestants share: the five workloads, their data, sizes and optimizer."""
 
 from typing import Literal, NamedTuple
 
@@ -6,7 +6,8 @@ import numpy as np
 
 from benchmarks.peers import common
 
-Workload = Literal["real_nvp_2d", "real_nvp_43d", "spline_43d", "glow_32"]
+Workload = Literal["real_nvp_2d", "real_nvp_43d", "spline_2d", "spline_43d", "glow_32"]
+SPLINES = ("spline_2d", "spline_43d")
 
 LEARNING_RATE = 1e-3
 """Of Adam."""
@@ -50,6 +51,7 @@ class Sizes(NamedTuple):
 SIZES: dict[Workload, Sizes] = {
     "real_nvp_2d": Sizes(256, 12_800, 10_000, 2, (64, 64)),
     "real_nvp_43d": Sizes(256, 12_800, 10_000, 43, (128, 128)),
+    "spline_2d": Sizes(512, 51_200, 10_000, 2, (64, 64)),
     "spline_43d": Sizes(256, 12_800, 10_000, 43, (128, 128)),
     "glow_32": Sizes(32, 1_280, 256, 32 * 32 * 3, ()),
 }
@@ -70,7 +72,7 @@ def data(workload: Workload) -> np.ndarray:
     sizes = SIZES[workload]
     if workload == "glow_32":
         x = _disks(generator, sizes.num_examples)
-    elif workload == "real_nvp_2d":
+    elif sizes.num_dims == 2:
         x = _rings(generator, sizes.num_examples)
     else:
         x = _mixture(generator, sizes.num_examples, sizes.num_dims)

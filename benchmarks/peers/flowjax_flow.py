@@ -20,7 +20,7 @@ def _flow(workload: flow_sizes.Workload) -> Any:
     # mypy takes its attributes for its arguments.
     standard_normal: Any = StandardNormal
     spline = None
-    if workload == "spline_43d":
+    if workload in flow_sizes.SPLINES:
         # Inner knots, one less than bins.
         spline = RationalQuadraticSpline(knots=flow_sizes.NUM_BINS - 1, interval=flow_sizes.LIMIT)
     return coupling_flow(

@@ -25,7 +25,7 @@ def _flow(workload: flow_sizes.Workload) -> flows.Flow:
         )
     else:
         bijector = flows.vector_bijector(
-            "spline" if workload == "spline_43d" else "real_nvp",
+            "spline" if workload in flow_sizes.SPLINES else "real_nvp",
             sizes.num_dims,
             num_layers=flow_sizes.NUM_COUPLINGS,
             hidden_sizes=sizes.hidden_sizes,

@@ -29,7 +29,7 @@ def _coupling(workload: flow_sizes.Workload, layer: int) -> Transform:
             num_inputs, num_outputs, sizes.hidden_sizes
         ),
     }
-    if workload != "spline_43d":
+    if workload not in flow_sizes.SPLINES:
         return AffineCouplingTransform(**settings)
     return PiecewiseRationalQuadraticCouplingTransform(
         **settings,

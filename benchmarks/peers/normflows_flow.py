@@ -52,7 +52,7 @@ def _flow(workload: flow_sizes.Workload) -> nn.Module:
     sizes = flow_sizes.SIZES[workload]
     flows: list[nn.Module] = []
     for layer in range(flow_sizes.NUM_COUPLINGS):
-        if workload == "spline_43d":
+        if workload in flow_sizes.SPLINES:
             flows.append(_spline(sizes.num_dims, sizes.hidden_sizes, layer))
         else:
             flows += _affine(sizes.num_dims, sizes.hidden_sizes)

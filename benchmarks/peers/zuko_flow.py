@@ -13,7 +13,7 @@ from benchmarks.peers import common, flow_sizes, torch_flow
 def _flow(workload: flow_sizes.Workload) -> nn.Module:
     sizes = flow_sizes.SIZES[workload]
     spline: dict[str, Any] = {}
-    if workload == "spline_43d":
+    if workload in flow_sizes.SPLINES:
         bins = flow_sizes.NUM_BINS
         # Their box is that of the other contestants, -5 to 5.
         spline = {"univariate": MonotonicRQSTransform, "shapes": [(bins,), (bins,), (bins - 1,)]}

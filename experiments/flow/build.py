@@ -17,10 +17,11 @@ FlowSettings = RunSettings[Settings, Sampling]
 Model = flows.Flow | flows.ImageFlow
 
 
-def build_model(settings: FlowSettings, info: DataInfo) -> Model:
+def build_model(settings: FlowSettings, info: DataInfo, *, inverse: str = "sequential") -> Model:
     """Builds the module of a run, or raises ValueError if a setting does not fit the data."""
     own, name = settings.model, model_name(settings.model, info)
     common: dict[str, Any] = {
+        "inverse": inverse,
         "num_layers": own.num_layers,
         "hidden_sizes": own.hidden_sizes,
         "dtype": None if settings.training.dtype == "float32" else jnp.dtype("bfloat16"),
@@ -65,7 +66,12 @@ def build(settings: FlowSettings, info: DataInfo, path: pathlib.Path | None) -> 
         ema_decay=settings.training.ema_decay,
         num_importance_samples=0 if info.levels is None else own.importance_samples,
     )
-    sample = functools.partial(algorithm.sample, temperature=settings.sampling.temperature)
+    if model_name(own, info) != "maf":
+        require_default(settings.sampling, "inverse", "only a maf has a choice")
+    sampled = build_model(settings, info, inverse=settings.sampling.inverse)
+    sample = functools.partial(
+        flows.sampler(sampled, num_classes=num_classes), temperature=settings.sampling.temperature
+    )
     words = f"maximum likelihood, {model_name(own, info)}, {own.num_layers} layers"
     if info.levels is not None:
         words += f", {own.dequantization} dequantization"

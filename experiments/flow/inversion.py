@@ -63,13 +63,15 @@ def _examples(trained: Trained) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _table(reports: dict[str, list[Inversion]]) -> rich.table.Table:
+    has_splines = any(not np.isnan(rows[-1].outside) for rows in reports.values())
     table = rich.table.Table(
         "examples",
         title="There and back through the flow: largest errors, and the worst layer",
         title_justify="left",
-        caption=f"far: test examples with noise of {_FAR:g} times their deviation",
+        caption=f"far: test examples with noise of {_FAR:g} times their deviation"
+        + "; outside: largest share of numbers that leave a spline's box" * has_splines,
     )
-    for name in ("round trip", "log-dets", "autodiff", "condition"):
+    for name in ("round trip", "log-dets", "autodiff", "condition", *["outside"] * has_splines):
         table.add_column(name, justify="right")
     table.add_column("worst layer")
     for name, rows in reports.items():
@@ -77,5 +79,6 @@ def _table(reports: dict[str, list[Inversion]]) -> rich.table.Table:
         numbers = whole.round_trip, whole.log_det_sum, whole.log_det_error
         errors = ("-" if np.isnan(value) else f"{value:.1e}" for value in numbers)
         condition = "-" if np.isnan(whole.condition) else f"{whole.condition:.0e}"
-        table.add_row(name, *errors, condition, worst.name.split(".")[-1])
+        outside = [f"{whole.outside:.1%}"] * has_splines
+        table.add_row(name, *errors, condition, *outside, worst.name.split(".")[-1])
     return table

@@ -47,6 +47,9 @@ class Sampling:
 
     temperature: Annotated[float, POSITIVE] = 1.0
     """Factor of the standard deviations of the latents."""
+    inverse: Literal["sequential", "jacobi"] = "sequential"
+    """How a maf makes an example: number by number, or all at once again and again until none
+    moves, which takes as many passes at most and often far fewer (maf)."""
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -1,7 +1,7 @@
 """Normalizing flows: bijectors, densities of vectors and of images, losses and an algorithm."""
 
 from jaxgen.flows import bases, bijectors, conditioners, dequantization, diagnostics, losses, models
-from jaxgen.flows.algorithm import likelihood_algorithm
+from jaxgen.flows.algorithm import likelihood_algorithm, sampler
 from jaxgen.flows.bijectors import chain
 from jaxgen.flows.flow import Flow
 from jaxgen.flows.image_flow import ImageFlow
@@ -24,5 +24,6 @@ __all__ = [
     "make_base",
     "make_image_flow",
     "models",
+    "sampler",
     "vector_bijector",
 ]

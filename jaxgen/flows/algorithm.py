@@ -73,6 +73,37 @@ def likelihood_algorithm(
 
         return gradient_step(state, loss_fn, axis_name=axis_name)
 
+    def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:
+        x, condition = batch["x"], _condition(batch.get("label"), num_classes)
+        keys, variables = example_keys(key, len(x)), state.eval_variables
+        log_prob = -_negative_log_prob(model, variables, keys, x, condition)
+        if not is_image:
+            return _in_nats_and_bits("log_likelihood", log_prob, x)
+        metrics = _in_nats_and_bits("dequantized", log_prob, x)
+        if num_importance_samples:
+            functions = (_bind(model, variables, condition, m) for m in ("dequantize", "log_prob"))
+            estimate = losses.log_likelihood(
+                keys, *functions, x, num_samples=num_importance_samples
+            )
+            name = f"iw{num_importance_samples}"
+            metrics |= _in_nats_and_bits(name, estimate.log_likelihood, x)
+            metrics[f"{name}_standard_error"] = estimate.standard_error
+        return metrics
+
+    return Algorithm(init, step, sampler(model, num_classes=num_classes), evaluate)
+
+
+def sampler(model: Flow | ImageFlow, *, num_classes: int | None = None) -> Callable[..., Array]:
+    """Makes the function that samples from a trained flow.
+
+    Args:
+        model: the flow, maybe with another way from latents to data than that of the training.
+        num_classes: of a conditional model, or None.
+
+    Returns:
+        ``(state, key, num, label=None, *, temperature=1.0) -> x``.
+    """
+
     def sample(
         state: TrainState,
         key: Key,
@@ -93,24 +124,7 @@ def likelihood_algorithm(
         )
         return x
 
-    def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:
-        x, condition = batch["x"], _condition(batch.get("label"), num_classes)
-        keys, variables = example_keys(key, len(x)), state.eval_variables
-        log_prob = -_negative_log_prob(model, variables, keys, x, condition)
-        if not is_image:
-            return _in_nats_and_bits("log_likelihood", log_prob, x)
-        metrics = _in_nats_and_bits("dequantized", log_prob, x)
-        if num_importance_samples:
-            functions = (_bind(model, variables, condition, m) for m in ("dequantize", "log_prob"))
-            estimate = losses.log_likelihood(
-                keys, *functions, x, num_samples=num_importance_samples
-            )
-            name = f"iw{num_importance_samples}"
-            metrics |= _in_nats_and_bits(name, estimate.log_likelihood, x)
-            metrics[f"{name}_standard_error"] = estimate.standard_error
-        return metrics
-
-    return Algorithm(init, step, sample, evaluate)
+    return sample
 
 
 def _bind(

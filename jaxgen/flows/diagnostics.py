@@ -9,7 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from jaxgen.flows.bijectors import Chain, Inverse, OnFirst, Repeat
+from jaxgen.flows.bijectors import (
+    Chain,
+    CheckerboardCoupling,
+    Coupling,
+    Inverse,
+    MaskedAutoregressive,
+    OnFirst,
+    Repeat,
+    Spline,
+)
 from jaxgen.types import Array, PyTree
 
 _MAX_JACOBIAN = 256
@@ -25,6 +34,8 @@ class Inversion(NamedTuple):
         log_det_error: ``|log_det - ln |det J||`` of the first example by automatic differentiation
             in nats; NaN where the example has too many numbers.
         condition: ratio of the largest to the least singular value of that Jacobian, or NaN.
+        outside: share of the numbers that pass untouched, outside of the box of a spline; of the
+            whole the largest of its layers; NaN where there is no spline.
     """
 
     name: str
@@ -32,6 +43,7 @@ class Inversion(NamedTuple):
     log_det_sum: float
     log_det_error: float
     condition: float
+    outside: float
 
 
 def layers(bijector: Any, variables: PyTree) -> Iterator[tuple[str, Any, PyTree]]:
@@ -83,7 +95,9 @@ def inversion_report(
     for name, module, own in layers(bijector, variables):
         row, here = _measure(name, module.clone(parent=None), own, here, condition)
         rows.append(row)
-    return [*rows, _measure("whole", bijector, variables, x, condition)[0]]
+    whole, _ = _measure("whole", bijector, variables, x, condition)
+    outside = [row.outside for row in rows if not np.isnan(row.outside)]
+    return [*rows, whole._replace(outside=max(outside, default=np.nan))]
 
 
 def worst_layer(rows: list[Inversion]) -> Inversion:
@@ -118,8 +132,19 @@ def _measure(
         float(jnp.max(jnp.abs(there + back))),
         error,
         ratio,
+        _outside(module, x),
     )
     return row, z
+
+
+def _outside(module: Any, x: PyTree) -> float:
+    """The share of what enters a layer that lies outside of the box of its spline, or NaN."""
+    while isinstance(module, Inverse | OnFirst):
+        module = module.bijector
+    is_elementwise = isinstance(module, Coupling | CheckerboardCoupling | MaskedAutoregressive)
+    if not is_elementwise or not isinstance(module.elementwise, Spline):
+        return np.nan
+    return float(jnp.mean(jnp.abs(jax.tree.leaves(x)[0]) >= module.elementwise.limit))
 
 
 def _run(

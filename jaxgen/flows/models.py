@@ -43,6 +43,7 @@ def vector_bijector(
     *,
     num_layers: int,
     hidden_sizes: Sequence[int] = (128, 128),
+    inverse: Literal["sequential", "jacobi"] = "sequential",
     dtype: Any = None,
 ) -> Chain:
     """Builds a bijector of vectors `[B, D]`; in front of it stands a standardisation.
@@ -55,6 +56,7 @@ def vector_bijector(
         num_layers: planar, radial, coupling or autoregressive layers; even but for the first two,
             which keep one parameter vector each.
         hidden_sizes: of the networks.
+        inverse: of autoregressive layers; see `MaskedAutoregressive`.
         dtype: of the networks' computation.
 
     Returns:
@@ -77,7 +79,7 @@ def vector_bijector(
     _check_layers(num_layers, least=2)
     if model in ("maf", "iaf"):
         layers = [
-            MaskedAutoregressive(Affine(), MADE(tuple(hidden_sizes), is_reversed, dtype))
+            MaskedAutoregressive(Affine(), MADE(tuple(hidden_sizes), is_reversed, dtype), inverse)
             for is_reversed in (False, True)
         ]
         pair: Any = Repeat(chain(*layers), num_layers // 2, _UNROLL)
@@ -103,6 +105,7 @@ def image_bijector(
     num_levels: int = 2,
     num_features: int = 64,
     hidden_sizes: Sequence[int] = (256, 256),
+    inverse: Literal["sequential", "jacobi"] = "sequential",
     dtype: Any = None,
 ) -> Chain:
     """Builds a bijector of images `[B, H, W, C]` whose latents are vectors `[B, H W C]`.
@@ -115,6 +118,7 @@ def image_bijector(
         num_levels: scales of a convolutional model.
         num_features: hidden channels of its networks.
         hidden_sizes: of the networks of a fully connected model.
+        inverse: of its autoregressive layers; see `MaskedAutoregressive`.
         dtype: of the networks' computation.
 
     Returns:
@@ -135,6 +139,7 @@ def image_bijector(
             math.prod(shape),
             num_layers=num_layers,
             hidden_sizes=hidden_sizes,
+            inverse=inverse,
             dtype=dtype,
         )
         return chain(Flatten(shape), inner)
