@@ -53,7 +53,8 @@ class ConvConditioner(nn.Module):
         dtype: of the computation; None takes that of the input and the parameters.
 
     Source:
-        Kingma & Dhariwal 2018, "Glow: generative flow with invertible 1x1 convolutions", section 4.
+        Kingma & Dhariwal 2018, "Glow: generative flow with invertible 1x1 convolutions", the
+        networks of its experiments.
     """
 
     num_features: int = 64

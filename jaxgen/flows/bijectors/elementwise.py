@@ -58,7 +58,7 @@ class Affine:
         max_log_scale: c, above 0. Without a bound a network far from its data divides by 0.
 
     Source:
-        Dinh et al. 2017, "Density estimation using Real NVP", equation 4.
+        Dinh et al. 2017, "Density estimation using Real NVP", equations 4 and 5.
     """
 
     max_log_scale: float = 2.0
