@@ -136,6 +136,16 @@ def test_pixels_that_are_no_integers_are_refused(tmp_path):
     assert "1 damaged image left out" in data.describe(load(tmp_path, skip_damaged=True))
 
 
+def test_it_is_said_what_becomes_of_transparent_and_grey_pixels(tmp_path):
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "0.png")
+    Image.new("L", (4, 4), 7).save(tmp_path / "1.png")
+    Image.new("RGB", (4, 4), "blue").save(tmp_path / "2.png")
+    assert load(tmp_path).notes == (
+        "transparent pixels laid over white (1 file)",
+        "grey pixels read as colours (1 file)",
+    )
+
+
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
 def test_of_several_frames_the_first_is_read_and_it_is_said(tmp_path, suffix):
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]

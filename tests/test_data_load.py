@@ -14,6 +14,7 @@ from jaxgen.data.text import counted, listed, printable
         ("digits", {"levels": 256}, "levels: 256, expected none for digits, which has 17"),
         ("ring", {"levels": 2}, "levels: 2, expected none for ring$"),
         ("digits", {"levels": 1}, "levels: 1, expected 2 to 256"),
+        ("digits", {"image_size": (9000, 9000)}, r"\(9000, 9000\), .* at most 67,108,864 pixels"),
         ("digits", {"image_size": (0, 4)}, r"image_size: \(0, 4\), expected a height and a width"),
         ("digits", {"memory_limit": -1}, "memory_limit: -1, expected at least 0"),
         ("digits", {"image_feature": "a"}, "image_feature: 'a', expected none: only tensorflow-d"),

@@ -285,6 +285,14 @@ def test_arithmetic_moves_a_latent_by_the_difference_of_means(tmp_path, tables):
     assert settings["column_labels"] == ["original", "t = 0", "t = 1"]
 
 
+def test_arithmetic_pairs_an_odd_last_class_with_the_first(tmp_path, tables):
+    model = PCAAutoencoder(6)
+    label = np.where(CLASSES == 9, -1, CLASSES)  # Classes 4, 7 and 8 have three examples.
+    z = model.encode_mean(X[:20])
+    figures.arithmetic(tmp_path / "a.png", z, label, model.decode, levels=17)
+    assert shown_of(tables)[1]["row_labels"] == ["4 to 7", "8 to 4"]
+
+
 def test_arithmetic_can_keep_the_length_of_a_latent(tmp_path, tables):
     model = PCAAutoencoder(6)
     z = model.encode_mean(X[:20])
