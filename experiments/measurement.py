@@ -141,8 +141,8 @@ def sample_table(record: dict[str, Any]) -> rich.table.Table:
     caption = f"features: {record['features']}"
     if copying:
         caption += (
-            f". Nearest training example: median {copying['median_distance']:.3g} from samples, "
-            f"{copying['test_median_distance']:.3g} from test examples"
+            f". Nearest training example: median {_rounded(copying['median_distance'])} from samples, "
+            f"{_rounded(copying['test_median_distance'])} from test examples"
         )
     if record["num"] < _FEW:
         caption += (
@@ -157,6 +157,10 @@ def sample_table(record: dict[str, Any]) -> rich.table.Table:
     for metric in values["samples"]:
         table.add_row(metric, *(_estimate(record, name, metric) for name in values))
     return table
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _estimate(record: dict[str, Any], name: str, metric: str) -> str:

@@ -48,11 +48,10 @@ def encode(module, variables, x):
 
 
 def network(params, x):
-    """A fully connected network whose hidden units are ``x min(1, max(0, x / 6 + 1/2))``."""
+    """A fully connected network of rectified units."""
     *hidden, last = (params[f"Dense_{i}"] for i in range(len(params)))
     for layer in hidden:
-        x = x @ layer["kernel"] + layer["bias"]
-        x = x * np.clip(x / 6.0 + 0.5, 0.0, 1.0)
+        x = np.maximum(x @ layer["kernel"] + layer["bias"], 0.0)
     return x @ last["kernel"] + last["bias"]
 
 
