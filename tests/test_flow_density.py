@@ -50,7 +50,8 @@ def test_an_affine_flow_is_a_multivariate_normal():
 def test_samples_carry_their_log_density_and_parameters_stay(plane):
     before = jax.tree.map(np.asarray, plane.variables)
     x, log_prob = jax.jit(lambda d, k: d.sample_and_log_prob(k, 200))(plane, jax.random.key(3))
-    np.testing.assert_allclose(plane.log_prob(x), log_prob, atol=2e-4)
+    # The way back rounds, and the slopes of random splines are steep.
+    np.testing.assert_allclose(plane.log_prob(x), log_prob, atol=1e-3)
     np.testing.assert_allclose(plane.sample(jax.random.key(3), 200), x, atol=1e-4)
     sample = plane.module.apply
     same = sample(plane.variables, jax.random.key(3), 200, method="sample", temperature=1.0)
