@@ -1,22 +1,23 @@
 """Flows over the latents of another family's model: of its prior, and of its posterior."""
 
-from collections.abc import Sequence
-
 from jaxgen import flows
 
+_NUM_LAYERS = 4
+_HIDDEN_SIZES = (64,)
 
-def prior_flow(latent_dim: int, *, num_layers: int, hidden_sizes: Sequence[int]) -> flows.Flow:
+
+def prior_flow(latent_dim: int) -> flows.Flow:
     """Builds a density of latents by affine couplings."""
     bijector = flows.vector_bijector(
-        "real_nvp", latent_dim, num_layers=num_layers, hidden_sizes=hidden_sizes
+        "real_nvp", latent_dim, num_layers=_NUM_LAYERS, hidden_sizes=_HIDDEN_SIZES
     )
     return flows.Flow(bijector, flows.make_base(latent_dim))
 
 
-def posterior_flow(
-    latent_dim: int, *, num_layers: int, hidden_sizes: Sequence[int]
-) -> flows.bijectors.Chain:
+def posterior_flow(latent_dim: int) -> flows.bijectors.Chain:
     """Builds an autoregressive flow whose fast way is that of draws; it starts as the identity."""
-    iaf = flows.vector_bijector("iaf", latent_dim, num_layers=num_layers, hidden_sizes=hidden_sizes)
+    iaf = flows.vector_bijector(
+        "iaf", latent_dim, num_layers=_NUM_LAYERS, hidden_sizes=_HIDDEN_SIZES
+    )
     # Without the standardisation in front: a start for one example has no spread.
     return flows.chain(*iaf.bijectors[1:])

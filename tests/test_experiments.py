@@ -96,9 +96,9 @@ BAD_SETTINGS = {
         ["--model", "conv", "--hidden-sizes", "8"],
         "hidden_sizes: (8,), expected (400,) (the default)",
     ),
-    "widths of no flow": (
-        ["--flow-sizes", "8"],
-        "since it has an effect only with prior flow or posterior iaf",
+    "flow as an autoencoder's prior": (
+        ["--objective", "denoising", "--prior", "flow"],
+        "since it has an effect only with objective elbo/importance_weighted",
     ),
     "enormous images": (
         ["--dataset", "folder:.", "--image-size", "50000", "50000"],

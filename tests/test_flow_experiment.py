@@ -90,6 +90,7 @@ def test_a_run_is_measured_drawn_sampled_and_goes_on(call, tmp_path):
     report = json.loads((run_dir / "inversion.json").read_text())
     assert set(report) == {f"{x}, {t}" for x in ("test", "far") for t in ("float32", "float64")}
     assert report["test, float32"][-1]["round_trip"] < 1e-4
+    assert report["test, float32"][-1]["outside"] is None
     assert report["test, float64"][-1]["round_trip"] < 1e-10
     assert report["test, float64"][-1]["log_det_error"] < 1e-10
     pictures = {path.stem for path in (run_dir / "samples").glob("*.png")}

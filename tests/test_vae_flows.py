@@ -21,7 +21,7 @@ from jaxgen.vae import losses, priors
 from jaxgen.vae.posteriors import TransformedNormal
 
 INFO = DataInfo.of(load("digits"))
-SMALL = {"latent_dim": 3, "hidden_sizes": (8,), "flow_layers": 2, "flow_sizes": (6,)}
+SMALL = {"latent_dim": 3, "hidden_sizes": (8,)}
 
 
 class Affine(nn.Module):

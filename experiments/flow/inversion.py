@@ -45,9 +45,17 @@ def diagnose(trained: Trained) -> None:
             wide: Any = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), narrow)
             reports[f"{name}, float64"] = inversion_report(flow.bijector, *wide)
     rich.console.Console().print(_table(reports))
-    written = {name: [row._asdict() for row in rows] for name, rows in reports.items()}
-    text = json.dumps(written, indent=2)
+    written = {name: [_as_json(row) for row in rows] for name, rows in reports.items()}
+    text = json.dumps(written, indent=2, allow_nan=False)
     write_atomically(trained.directory.path / FILE, text + "\n")
+
+
+def _as_json(row: Inversion) -> dict[str, str | float | None]:
+    """A row in which what is unknown or infinite, which JSON has no number for, is null."""
+    return {
+        name: None if isinstance(value, float) and not np.isfinite(value) else value
+        for name, value in row._asdict().items()
+    }
 
 
 def _examples(trained: Trained) -> tuple[np.ndarray, np.ndarray | None]:

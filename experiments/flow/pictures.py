@@ -81,7 +81,7 @@ def _draw_inversion(path: pathlib.Path, report: pathlib.Path) -> None:
     axes = figure.add_subplot()
     series = {}
     for name, rows in json.loads(report.read_text()).items():
-        errors = np.array([row["round_trip"] for row in rows[:-1]])
+        errors = np.array([row["round_trip"] for row in rows[:-1]], float)
         # An exact layer has no place on a logarithmic axis.
         series[name] = (np.arange(len(errors)), np.maximum(errors, 1e-17))
     plots.draw_curves(axes, series, ylabel="largest error", yscale="log")

@@ -27,14 +27,22 @@ NUM_SHOWN = 2000  # Test images whose latents are shown.
 
 _SHAPE = ("model", "latent_dim", "hidden_sizes", "channels", "dropout_rate", "likelihood")
 
+_LIKELIHOODS = {
+    "auto": likelihoods.usual,
+    "bernoulli": likelihoods.bernoulli,
+    "categorical": likelihoods.categorical,
+    "discretized_logistic": likelihoods.discretized_logistic,
+    "gaussian": likelihoods.gaussian,
+    "gaussian_learned_variance": likelihoods.gaussian_learned_variance,
+}
+
 VaeSettings = RunSettings[Settings, Sampling]
 
 
 def build_model(settings: VaeSettings, info: DataInfo) -> vae.VAE:
     """Builds the module of a run, or raises ValueError if a setting does not fit the data."""
     own = settings.model
-    name = "usual" if own.likelihood == "auto" else own.likelihood
-    likelihood = getattr(likelihoods, name)(levels=info.image_levels)
+    likelihood = _LIKELIHOODS[own.likelihood](levels=info.image_levels)
     common: dict[str, Any] = {
         "latent_dim": own.latent_dim,
         "dropout_rate": own.dropout_rate,
@@ -45,12 +53,9 @@ def build_model(settings: VaeSettings, info: DataInfo) -> vae.VAE:
         model = vae.mlp_vae(info.shape, likelihood, hidden_sizes=own.hidden_sizes, **common)
     else:
         model = vae.conv_vae(info.shape, likelihood, channels=own.channels, **common)
-    sizes: dict[str, Any] = {"num_layers": own.flow_layers, "hidden_sizes": own.flow_sizes}
     return model.clone(
-        prior_module=prior_flow(own.latent_dim, **sizes) if own.prior == "flow" else None,
-        posterior_bijector=(
-            posterior_flow(own.latent_dim, **sizes) if own.posterior == "iaf" else None
-        ),
+        prior_module=prior_flow(own.latent_dim) if own.prior == "flow" else None,
+        posterior_bijector=posterior_flow(own.latent_dim) if own.posterior == "iaf" else None,
     )
 
 

@@ -39,12 +39,6 @@ class Settings:
     """Standard normal, or a flow of affine couplings that is trained along."""
     posterior: Annotated[Literal["normal", "iaf"], _OF_A_BOUND] = "normal"
     """Diagonal normal, or one that an inverse autoregressive flow bends."""
-    flow_layers: Annotated[int, AT_LEAST_1, OnlyWith(prior=("flow",), posterior=("iaf",))] = 4
-    """Layers of each flow, even."""
-    flow_sizes: Annotated[
-        tuple[int, ...], AT_LEAST_1, OnlyWith(prior=("flow",), posterior=("iaf",))
-    ] = (64,)
-    """Widths of the layers of the flows' networks."""
     beta: Annotated[float, AT_LEAST_0, OnlyWith(objective=("elbo",))] = 1.0
     """Weight of the rate (elbo)."""
     kl_warm_up_steps: Annotated[int, AT_LEAST_0, OnlyWith(objective=("elbo",))] = 0

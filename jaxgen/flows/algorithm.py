@@ -81,13 +81,8 @@ def likelihood_algorithm(
             return _in_nats_and_bits("log_likelihood", log_prob, x)
         metrics = _in_nats_and_bits("dequantized", log_prob, x)
         if num_importance_samples:
-            functions = (_bind(model, variables, condition, m) for m in ("dequantize", "log_prob"))
-            estimate = losses.log_likelihood(
-                keys, *functions, x, num_samples=num_importance_samples
-            )
-            name = f"iw{num_importance_samples}"
-            metrics |= _in_nats_and_bits(name, estimate.log_likelihood, x)
-            metrics[f"{name}_standard_error"] = estimate.standard_error
+            num = num_importance_samples
+            metrics |= _importance_weighted(model, variables, keys, x, condition, num)
         return metrics
 
     return Algorithm(init, step, sampler(model, num_classes=num_classes), evaluate)
@@ -101,7 +96,13 @@ def sampler(model: Flow | ImageFlow, *, num_classes: int | None = None) -> Calla
         num_classes: of a conditional model, or None.
 
     Returns:
-        ``(state, key, num, label=None, *, temperature=1.0) -> x``.
+        ``(state, key, num, label=None, *, temperature=1.0) -> x``: `num` vectors `[num, D]` or
+        uint8 images `[num, H, W, C]`, by the averaged parameters where there are such. It raises
+        ValueError if a label is missing, or given to a model without.
+
+    Source:
+        Kingma & Dhariwal 2018, "Glow: generative flow with invertible 1x1 convolutions", of the
+        temperature.
     """
 
     def sample(
@@ -141,6 +142,21 @@ def _negative_log_prob(
     if isinstance(model, Flow):
         return losses.negative_log_likelihood(density, x)
     return losses.dequantized(keys, _bind(model, variables, condition, "dequantize"), density, x)
+
+
+def _importance_weighted(
+    model: Flow | ImageFlow,
+    variables: PyTree,
+    keys: Array,
+    x: Array,
+    condition: Array | None,
+    num: int,
+) -> Metrics:
+    """The bound of several draws of the noise, and its standard error."""
+    functions = (_bind(model, variables, condition, m) for m in ("dequantize", "log_prob"))
+    estimate = losses.log_likelihood(keys, *functions, x, num_samples=num)
+    metrics = _in_nats_and_bits(f"iw{num}", estimate.log_likelihood, x)
+    return {**metrics, f"iw{num}_standard_error": estimate.standard_error}
 
 
 def _in_nats_and_bits(name: str, log_prob: Array, x: Array) -> Metrics:

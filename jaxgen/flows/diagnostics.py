@@ -34,8 +34,9 @@ class Inversion(NamedTuple):
         log_det_error: ``|log_det - ln |det J||`` of the first example by automatic differentiation
             in nats; NaN where the example has too many numbers.
         condition: ratio of the largest to the least singular value of that Jacobian, or NaN.
-        outside: share of the numbers that pass untouched, outside of the box of a spline; of the
-            whole the largest of its layers; NaN where there is no spline.
+        outside: share of the numbers coming in that lie outside of the box of a spline, which
+            keeps them as they are; of the whole the largest of its layers; NaN where there is no
+            spline.
     """
 
     name: str
