@@ -16,6 +16,10 @@ import jaxgen
 ROOT = pathlib.Path(jaxgen.__file__).parent
 PATHS = sorted(ROOT.rglob("*.py"))
 MATHEMATICS = (
+    "diffusion/guidance.py",
+    "diffusion/losses.py",
+    "diffusion/samplers.py",
+    "diffusion/variational.py",
     "distributions.py",
     "gan/losses.py",
     "gan/penalties.py",
@@ -26,6 +30,7 @@ MATHEMATICS = (
 )
 # Arithmetic that nobody needs to be cited for.
 WITHOUT_SOURCE = {
+    "clip",
     "sum_event",
     "dequantized_to_model_range",
     "pixel_values",
@@ -58,7 +63,8 @@ def section(docstring, name):
 
 def parameters(function):
     arguments = function.args
-    every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    more = [arguments.vararg] if arguments.vararg else []
+    every = (*arguments.posonlyargs, *arguments.args, *more, *arguments.kwonlyargs)
     return [argument.arg for argument in every]
 
 

@@ -21,6 +21,7 @@ from jaxgen.flows.bijectors import (
 from jaxgen.flows.bijectors.composition import Concatenate, OnFirst
 from jaxgen.flows.bijectors.multiscale import Split, Squeeze
 from jaxgen.flows.conditioners import MADE, MLPConditioner
+from jaxgen.flows.models import image_bijector
 
 ORDER = (2, 0, 1)
 
@@ -165,3 +166,29 @@ def test_a_spline_of_a_chain_keeps_what_lies_outside_of_its_box(rng):
     z, log_det = encode(module, filled(module, x, rng), x)
     np.testing.assert_array_equal(z, x)
     np.testing.assert_array_equal(log_det, np.zeros(2))
+
+
+@pytest.mark.parametrize("model", ["glow", "maf"])
+def test_every_product_of_a_flow_is_in_full_precision(model):
+    # A GPU multiplies float32 with ten bits by default, and the way back amplifies the rest.
+    bijector = image_bijector(model, (4, 4, 3), num_layers=2, num_levels=1, hidden_sizes=(8,))
+    x = jnp.zeros((2, 4, 4, 3))
+    variables = bijector.init(jax.random.key(0), x, method="encode")
+    program = jax.make_jaxpr(lambda x: bijector.apply(variables, x, method="encode"))(x)
+    precisions = product_precisions(program.jaxpr)
+    assert len(precisions) >= 3
+    assert set(precisions) == {"HIGHEST"}
+
+
+def product_precisions(jaxpr):
+    """The precision of every product and convolution of a program, inner ones included."""
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("dot_general", "conv"):
+            precision = equation.params["precision"]
+            first = precision[0] if isinstance(precision, tuple) else precision
+            found.append(getattr(first, "name", str(first)).upper())
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda v: hasattr(v, "jaxpr")):
+            if hasattr(value, "jaxpr"):
+                found += product_precisions(value.jaxpr)
+    return found

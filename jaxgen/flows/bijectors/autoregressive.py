@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import chex
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import sum_event
@@ -38,8 +39,7 @@ class MaskedAutoregressive(nn.Module):
     def encode(self, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """Returns `(z, log_det [B])` of `x [B, D]`."""
         chex.assert_rank(x, 2)
-        raw = self.made(x, condition, self.elementwise.num_params)
-        z, log_slope = self.elementwise.encode(x, raw)
+        z, log_slope = self.elementwise.encode(x, self._raw(x, condition))
         return z, sum_event(log_slope)
 
     def decode(self, z: Array, condition: Array | None = None) -> tuple[Array, Array]:
@@ -85,5 +85,9 @@ class MaskedAutoregressive(nn.Module):
         return x, log_det, num_sweeps
 
     def _sweep(self, x: Array, z: Array, condition: Array | None) -> tuple[Array, Array]:
-        raw = self.made(x, condition, self.elementwise.num_params)
-        return self.elementwise.decode(z, raw)
+        return self.elementwise.decode(z, self._raw(x, condition))
+
+    def _raw(self, x: Array, condition: Array | None) -> Array:
+        # In full precision: what a GPU's products round away comes back amplified.
+        with jax.default_matmul_precision("highest"):
+            return self.made(x, condition, self.elementwise.num_params)

@@ -73,6 +73,9 @@ class Chain(nn.Module):
 def chain(*bijectors: Any) -> Chain:
     """Composes bijectors, at least one, from the data to the latents.
 
+    Args:
+        bijectors: modules with `encode` and `decode`.
+
     Returns:
         Their chain.
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import chex
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -87,7 +88,8 @@ class CheckerboardCoupling(nn.Module):
 def parameters(
     conditioner: Any, elementwise: Elementwise, kept: Array, condition: Array | None, num: int
 ) -> Array:
-    """Asks a network for the parameters of some numbers.
+    """Asks a network for the parameters of some numbers, in full precision: what the products of a
+    GPU or TPU round away by default comes back amplified.
 
     Args:
         conditioner: the network.
@@ -99,5 +101,6 @@ def parameters(
     Returns:
         `[B, ..., P, num]`.
     """
-    raw = conditioner(kept, condition, elementwise.num_params * num)
+    with jax.default_matmul_precision("highest"):
+        raw = conditioner(kept, condition, elementwise.num_params * num)
     return raw.reshape(*kept.shape[:-1], elementwise.num_params, num)
