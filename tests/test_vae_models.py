@@ -12,8 +12,9 @@ import references
 
 from jaxgen import vae
 from jaxgen.distributions import Categorical, Normal, NormalMixture
+from jaxgen.nn import dropout
 from jaxgen.pixels import dequantize, to_model_range
-from jaxgen.vae import likelihoods, losses, networks, priors
+from jaxgen.vae import likelihoods, losses, priors
 from jaxgen.vae.decoding import bind
 
 SHAPES = ((8, 8, 1), (7, 5, 3), (9, 16, 2))
@@ -261,7 +262,7 @@ def test_dropout_acts_in_training_alone(kind):
 def test_dropout_keeps_the_mean_and_differs_between_examples_and_layers():
     x = np.full((50, 20, 20), 3.0, np.float32)
     keys = jax.random.split(jax.random.key(0), 50)
-    drop = jax.jit(networks.dropout, static_argnames=("rate", "layer"))
+    drop = jax.jit(dropout, static_argnames=("rate", "layer"))
     first, again, second = (np.asarray(drop(keys, x, rate=0.25, layer=i)) for i in (0, 0, 1))
     assert set(np.unique(first)) == {0.0, 4.0}
     assert abs(np.mean(first == 0.0) - 0.25) < 5 * math.sqrt(0.1875 / first.size)
@@ -269,8 +270,8 @@ def test_dropout_keeps_the_mean_and_differs_between_examples_and_layers():
     assert len(np.unique(first.reshape(50, -1), axis=0)) == 50
     # Independent masks agree in 0.75^2 + 0.25^2 of the places.
     assert abs(np.mean(first == second) - 0.625) < 5 * math.sqrt(0.234 / first.size)
-    assert networks.dropout(None, x, rate=0.25, layer=0) is x
-    assert networks.dropout(keys, x, rate=0.0, layer=0) is x
+    assert dropout(None, x, rate=0.25, layer=0) is x
+    assert dropout(keys, x, rate=0.0, layer=0) is x
     assert jax.eval_shape(lambda x: drop(keys, x, rate=0.25, layer=0), x.astype(jnp.bfloat16)) == (
         jax.ShapeDtypeStruct(x.shape, jnp.bfloat16)
     )
@@ -279,7 +280,7 @@ def test_dropout_keeps_the_mean_and_differs_between_examples_and_layers():
 @pytest.mark.parametrize("rate", [-0.1, 1.0, math.nan])
 def test_dropout_refuses_what_is_no_share(rate):
     with pytest.raises(ValueError, match=r"dropout_rate: .*, expected in \[0, 1\)"):
-        networks.dropout(None, np.ones((1, 1)), rate=rate, layer=0)
+        dropout(None, np.ones((1, 1)), rate=rate, layer=0)
 
 
 def test_huge_features_keep_a_finite_posterior_and_a_gradient():

@@ -95,3 +95,30 @@ def add_bias(y: Array, bias: Array) -> Array:
     y, bias = vary_alike([y, bias])
     rows = y.reshape(-1, y.shape[-1])
     return (rows + repeat_row(bias, rows.shape[0])).reshape(y.shape)
+
+
+def pixel_sum(x: Array) -> Array:
+    """Sum over the pixels of each example: `s[b, c] = sum_n x[b, n, c]`, as `channel_sum` does it.
+
+    Args:
+        x: features, `[B, N, C]`, floating.
+
+    Returns:
+        Sums, `[B, C]`, of the dtype of `x`.
+    """
+    chex.assert_rank(x, 3)
+    return bind(_sum_rows, [x])
+
+
+def repeat_pixel(row: Array, num: int) -> Array:
+    """Give all pixels of an example the same features, the adjoint of `pixel_sum`.
+
+    Args:
+        row: values, `[B, C]`, floating.
+        num: number of pixels.
+
+    Returns:
+        Features, `[B, num, C]`.
+    """
+    chex.assert_rank(row, 2)
+    return bind(_repeat_row, [row], num=num)
