@@ -20,6 +20,7 @@ class Bound(NamedTuple):
 _KINDS = (
     (re.compile(r"log_likelihood_bits_per_dim"), "exact"),
     (re.compile(r"iw(\d+)_bits_per_dim"), "importance-weighted bound, {} draws"),
+    (re.compile(r"ode_bits_per_dim"), "density of the probability flow, a bound"),
     (re.compile(r"dequantized_bits_per_dim"), "density of dequantized pixels, a bound"),
     (re.compile(r"elbo_bits_per_dim"), "ELBO, a bound"),
 )

@@ -34,6 +34,7 @@ _FREE_KEYS = (
     "settings.training.draw_every",
     "settings.processes",
     "settings.sampling",
+    "settings.evaluation",
 )
 
 _INTERRUPTED = 130  # As of a shell's command that Ctrl-C ended: what follows it is not to begin.
@@ -52,7 +53,7 @@ class Course(NamedTuple):
     """
 
     experiment: Experiment
-    settings: RunSettings[Any, Any]
+    settings: RunSettings[Any, Any, Any]
     dataset: Dataset
     info: DataInfo
     method: Method
@@ -86,7 +87,9 @@ def main(experiment: Experiment, doc: str | None) -> None:
             print(f"report: {write_report(run.path, command=command)}")
 
 
-def prepare(experiment: Experiment, settings: RunSettings[Any, Any], dataset: Dataset) -> Course:
+def prepare(
+    experiment: Experiment, settings: RunSettings[Any, Any, Any], dataset: Dataset
+) -> Course:
     """Builds what the settings name, and checks that it fits the data and the devices.
 
     Raises:
@@ -136,7 +139,7 @@ def opened(course: Course) -> Iterator[RunDirectory]:
     config = {"experiment": course.experiment.name, "settings": dataclasses.asdict(settings)}
     config["data"] = dataclasses.asdict(course.info)
     free_keys = [*_FREE_KEYS, *(f"settings.model.{name}" for name in course.experiment.free)]
-    if settings.optimizer.schedule == "constant":  # Others end with the steps.
+    if settings.optimizer.learning_rate_schedule == "constant":  # Others end with the steps.
         free_keys.append("settings.plan.steps")
     with run_directory(settings.run_dir, config, free_keys) as run:
         yield run
@@ -187,7 +190,7 @@ def try_to_train(course: Course, run: RunDirectory) -> PyTree:
 
 
 def train_beside(
-    trained: Trained, settings: RunSettings[Any, Any], build: Build, folder: pathlib.Path
+    trained: Trained, settings: RunSettings[Any, Any, Any], build: Build, folder: pathlib.Path
 ) -> PyTree:
     """Trains what other settings make on the data of a run, in a folder of it."""
     run, algorithm = RunDirectory(folder), build(settings, trained.info, None).algorithm

@@ -1,17 +1,19 @@
 """Measures a trained run on its test examples: prints tables and writes them into the run.
 
 python -m experiments.evaluate runs/vae
+python -m experiments.evaluate runs/vae --help    # with a run, lists its family's settings too
 """
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic
 
 import tyro
 
 from experiments import measurement
 from experiments.command_line import errors_exit, parse
+from experiments.experiment import Evaluation, NoSettings
 from experiments.report import write_report
-from experiments.runs import Run, find_run, restore_run, trained_run
+from experiments.runs import Run, find_run, restore_run, run_on_command_line, trained_run
 from experiments.sample_sheets import num_shown
 from experiments.settings import DataInfo
 from jaxgen.data import Dataset, describe
@@ -24,11 +26,12 @@ _LONGEST = 40  # Characters of a value in a message: enough to tell digests apar
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(Generic[Evaluation]):
     """What to measure."""
 
     run: Annotated[str, tyro.conf.Positional]
     """Directory of a trained run."""
+    evaluation: Evaluation
     dataset: str | None = None
     """The run's data where they lie now, such as folder:NEW, if they have moved."""
     data_dir: str | None = None
@@ -37,12 +40,17 @@ class Settings:
 
 def main() -> None:
     """Restores the run, loads its data and measures."""
-    settings = parse(Settings, "experiments.evaluate", __doc__)
+    with errors_exit(2, ValueError):
+        named = run_on_command_line()
+    evaluation = NoSettings() if named is None else named.settings.evaluation
+    default = Settings(run=tyro.MISSING, evaluation=evaluation)
+    kind: Any = Settings[type(evaluation)]  # type: ignore[misc]
+    settings = parse(kind, "experiments.evaluate", __doc__, default=default)
     with errors_exit(2, ValueError, CheckpointError):
         jax_setup.configure()
         run = find_run(settings.run)
         dataset = load_data(run, settings)
-        restored = restore_run(run)
+        restored = restore_run(run, evaluation=settings.evaluation)
     print(describe(dataset))
     trained = trained_run(run, restored, dataset)
     with errors_exit(1, NonFiniteMetricError, OSError):
@@ -52,7 +60,7 @@ def main() -> None:
         print(f"report: {write_report(trained.directory.path)}")
 
 
-def load_data(run: Run, settings: Settings) -> Dataset:
+def load_data(run: Run, settings: Settings[Any]) -> Dataset:
     """Loads the data of a run, which may have moved but not changed.
 
     Raises:

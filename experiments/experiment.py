@@ -19,15 +19,16 @@ from jaxgen.types import Algorithm, PyTree
 
 Model = TypeVar("Model")
 Sampling = TypeVar("Sampling")
+Evaluation = TypeVar("Evaluation")
 
 
 @dataclasses.dataclass(frozen=True)
-class NoSampling:
-    """A family whose samples have no settings."""
+class NoSettings:
+    """A family has nothing to set of its samples, or of its evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
-class RunSettings(Generic[Model, Sampling]):
+class RunSettings(Generic[Model, Sampling, Evaluation]):
     """All settings of a run."""
 
     run_dir: str
@@ -39,6 +40,7 @@ class RunSettings(Generic[Model, Sampling]):
     processes: ProcessSettings
     model: Model
     sampling: Sampling
+    evaluation: Evaluation
 
 
 class Method(NamedTuple):
@@ -50,12 +52,15 @@ class Method(NamedTuple):
         batches_per_step: batches of the plan's size that a step sees, such as those of critic
             steps.
         is_conditional: whether it is given labels.
+        film: ``(state, key, num, label=None) -> x [F, num, ...]``, how samples come to be step by
+            step, where they do.
     """
 
     algorithm: Algorithm
     description: str = ""
     batches_per_step: int = 1
     is_conditional: bool = False
+    film: Callable[..., Any] | None = None
 
 
 class Trained(NamedTuple):
@@ -72,7 +77,7 @@ class Trained(NamedTuple):
     """
 
     directory: RunDirectory
-    settings: RunSettings[Any, Any]
+    settings: RunSettings[Any, Any, Any]
     dataset: Dataset
     info: DataInfo
     method: Method
@@ -84,7 +89,7 @@ def _do_nothing(trained: Trained) -> None:
     pass
 
 
-Build = Callable[[RunSettings[Any, Any], DataInfo, pathlib.Path | None], Method]
+Build = Callable[[RunSettings[Any, Any, Any], DataInfo, pathlib.Path | None], Method]
 """``(settings, info, run_path) -> Method``; what a run has fitted after its training lies in the
 path, which is None before."""
 
@@ -100,6 +105,7 @@ class Experiment(NamedTuple):
         plan: defaults.
         training: defaults.
         sampling: dataclass of what may be changed when samples are drawn from a trained run.
+        evaluation: dataclass of what may be changed when a trained run is evaluated.
         free: own settings that may change from one start to the next.
         finish: what is fitted after the training, on every process.
         diagnose: what else is measured of a trained run, printed, and written into it.
@@ -114,7 +120,8 @@ class Experiment(NamedTuple):
     optimizer: OptimizerSettings = OptimizerSettings()
     plan: Plan = Plan()
     training: TrainingSettings = TrainingSettings()
-    sampling: type = NoSampling
+    sampling: type = NoSettings
+    evaluation: type = NoSettings
     free: tuple[str, ...] = ()
     finish: Callable[[Trained], None] = _do_nothing
     diagnose: Callable[[Trained], None] = _do_nothing
@@ -123,9 +130,9 @@ class Experiment(NamedTuple):
     @property
     def settings(self) -> Any:
         """The type of all settings of a run."""
-        return RunSettings[self.model, self.sampling]  # type: ignore[name-defined]
+        return RunSettings[self.model, self.sampling, self.evaluation]  # type: ignore[name-defined]
 
-    def defaults(self) -> RunSettings[Any, Any]:
+    def defaults(self) -> RunSettings[Any, Any, Any]:
         """All settings as they are without flags."""
         return RunSettings(
             run_dir=f"runs/{self.name}",
@@ -136,4 +143,5 @@ class Experiment(NamedTuple):
             processes=ProcessSettings(),
             model=self.model(),
             sampling=self.sampling(),
+            evaluation=self.evaluation(),
         )

@@ -1,8 +1,9 @@
 """The one list of all families, by the name that `config.json` has."""
 
+from experiments.diffusion import EXPERIMENT as DIFFUSION
 from experiments.experiment import Experiment
 from experiments.flow import EXPERIMENT as FLOW
 from experiments.gan import EXPERIMENT as GAN
 from experiments.vae import EXPERIMENT as VAE
 
-FAMILIES: dict[str, Experiment] = {family.name: family for family in (FLOW, GAN, VAE)}
+FAMILIES: dict[str, Experiment] = {family.name: family for family in (DIFFUSION, FLOW, GAN, VAE)}

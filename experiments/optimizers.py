@@ -44,14 +44,14 @@ def make_optimizer(
 def _schedule(settings: OptimizerSettings, peak: float, steps: int) -> optax.ScalarOrSchedule:
     """The learning rate, or what it is over the steps."""
     warm_up = settings.warm_up_steps
-    if settings.schedule == "constant":
+    if settings.learning_rate_schedule == "constant":
         return optax.linear_schedule(0.0, peak, warm_up) if warm_up else peak
     if warm_up >= steps:
         raise ValueError(f"warm_up_steps: {warm_up}, expected fewer than the {steps} steps")
     fall = {
         "cosine": optax.cosine_decay_schedule(peak, steps - warm_up),
         "linear": optax.linear_schedule(peak, 0.0, steps - warm_up),
-    }[settings.schedule]
+    }[settings.learning_rate_schedule]
     if not warm_up:
         return fall
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warm_up), fall], [warm_up])

@@ -49,7 +49,7 @@ class OnlyWith:
 
 
 def _in_words(values: Container[Any]) -> str:
-    return "/".join(values) if isinstance(values, tuple) else str(values)
+    return "/".join(map(str, values)) if isinstance(values, tuple) else str(values)
 
 
 AT_LEAST_0 = Range(0)

@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
     directory: RunDirectory
     experiment: Experiment
-    settings: RunSettings[Any, Any]
+    settings: RunSettings[Any, Any, Any]
     info: DataInfo
 
 
@@ -39,11 +39,13 @@ class Restored(NamedTuple):
     """What a run has learned.
 
     Attributes:
+        settings: all of them, those of sampling and evaluation as they are now.
         method: that was trained.
         step: training steps behind the state.
         state: the newest good checkpoint.
     """
 
+    settings: RunSettings[Any, Any, Any]
     method: Method
     step: int
     state: PyTree
@@ -74,13 +76,14 @@ def run_on_command_line() -> Run | None:
     return None
 
 
-def restore_run(run: Run, *, sampling: Any = None) -> Restored:
+def restore_run(run: Run, *, sampling: Any = None, evaluation: Any = None) -> Restored:
     """Rebuilds the method of a run and restores its newest good checkpoint; says so if the run is
     not finished.
 
     Args:
         run: by its settings.
         sampling: settings in place of the run's own.
+        evaluation: likewise.
 
     Raises:
         ValueError: if there is no checkpoint, or it belongs to another model.
@@ -89,18 +92,20 @@ def restore_run(run: Run, *, sampling: Any = None) -> Restored:
     settings = run.settings
     if sampling is not None:
         settings = dataclasses.replace(settings, sampling=sampling)
+    if evaluation is not None:
+        settings = dataclasses.replace(settings, evaluation=evaluation)
     method = run.experiment.build(settings, run.info, run.directory.path)
     step, state = restore(method.algorithm, run.directory, _like_batch(run, method))
     if step < settings.plan.steps:
         print(f"{run.directory.path} is not finished: step {step:,} of {settings.plan.steps:,}")
-    return Restored(method, step, jax.device_put(state))
+    return Restored(settings, method, step, jax.device_put(state))
 
 
 def trained_run(run: Run, restored: Restored, dataset: Dataset) -> Trained:
     """A restored run with its data."""
     return Trained(
         run.directory,
-        run.settings,
+        restored.settings,
         dataset,
         run.info,
         restored.method,

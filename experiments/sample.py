@@ -9,24 +9,23 @@ import dataclasses
 import pathlib
 import signal
 import sys
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic
 
 import jax
 import numpy as np
 import tyro
 
 from experiments.command_line import errors_exit, parse
-from experiments.experiment import Method, NoSampling
+from experiments.experiment import Method, NoSettings, Sampling
 from experiments.film import labels_in_turn
 from experiments.ranges import AT_LEAST_1, Range, check_settings, require
-from experiments.runs import find_run, restore_run, run_on_command_line
-from experiments.sample_files import check_out, write_samples
+from experiments.runs import Restored, find_run, restore_run, run_on_command_line
+from experiments.sample_files import check_out, write_film, write_samples
 from experiments.settings import DataInfo
 from jaxgen.training import jax_setup
 from jaxgen.training.checkpoint import CheckpointError
-from jaxgen.training.sampling import sample_in_blocks
-
-Sampling = TypeVar("Sampling")
+from jaxgen.training.sampling import BLOCK_SIZE, sample_in_blocks
+from jaxgen.types import Key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +43,9 @@ class Settings(Generic[Sampling]):
     """Class to draw, where the model is conditional; by default all evenly, in order."""
     seed: Annotated[int, Range(0, 2**32)] = 0
     """Of the samples."""
+    film: bool = False
+    """Also write OUT.gif: how the first samples, up to 64, come to be, where they do so step by
+    step."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -53,7 +55,7 @@ def main() -> None:
     """Restores the run, samples in blocks over all devices and writes them."""
     with errors_exit(2, ValueError):
         named = run_on_command_line()
-    sampling = NoSampling() if named is None else named.settings.sampling
+    sampling = NoSettings() if named is None else named.settings.sampling
     default = Settings(run=tyro.MISSING, sampling=sampling)
     kind: Any = Settings[type(sampling)]  # type: ignore[misc]
     settings = parse(kind, "experiments.sample", __doc__, default=default)
@@ -64,11 +66,26 @@ def main() -> None:
         check_out(settings.out, settings.num, run.info)
         restored = restore_run(run, sampling=settings.sampling)
         label = make_labels(settings, restored.method, run.info)
+        expected = "False, since these samples come in one step"
+        require(not settings.film or restored.method.film is not None, "film", True, expected)
         key = jax.random.key(settings.seed)
         algorithm, state = restored.method.algorithm, restored.state
         blocks = sample_in_blocks(algorithm, state, key, settings.num, label)
         write_samples(settings.out, blocks, settings.num, label, run.info)
-    print(f"wrote {settings.num} samples of step {restored.step} to {settings.out}")
+        print(f"wrote {settings.num} samples of step {restored.step} to {settings.out}")
+        if settings.film:
+            frames = make_film(restored, key, settings.num, label)
+            path = settings.out.with_suffix(".gif")
+            write_film(path, frames, run.info)
+            print(f"wrote how they come to be to {path}")
+
+
+def make_film(restored: Restored, key: Key, num: int, label: np.ndarray | None) -> np.ndarray:
+    """The states `[F, N, ...]` of the first block of samples, up to `num` of them."""
+    film: Any = restored.method.film
+    classes = None if label is None else label[np.minimum(np.arange(BLOCK_SIZE), num - 1)]
+    compiled = jax.jit(lambda film, state, key: film(state, key, BLOCK_SIZE, classes))
+    return np.asarray(compiled(film, restored.state, jax.random.fold_in(key, 0)))[:, :num]
 
 
 def make_labels(settings: Settings[Any], method: Method, info: DataInfo) -> np.ndarray | None:

@@ -104,6 +104,22 @@ def _write_sheet(out: pathlib.Path, x: np.ndarray, info: DataInfo) -> None:
     plots.save_image(out, picture)
 
 
+def write_film(path: pathlib.Path, frames: np.ndarray, info: DataInfo) -> None:
+    """Writes the states of samples, `[F, N, ...]`, as an endless GIF.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    from experiments.sample_sheets import scatter
+    from jaxgen import plots
+
+    pictures = [
+        scatter(x, frames[-1]) if info.levels is None else plots.image_grid(x, levels=info.levels)
+        for x in frames
+    ]
+    plots.animation(path, pictures, milliseconds=120)
+
+
 def _write_arrays(
     out: pathlib.Path,
     blocks: Iterable[np.ndarray],

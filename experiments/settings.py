@@ -64,7 +64,7 @@ class OptimizerSettings:
     """The update rule."""
     learning_rate: Annotated[float, POSITIVE] = 1e-3
     """After the warm-up."""
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    learning_rate_schedule: Literal["constant", "cosine", "linear"] = "constant"
     """How the learning rate goes on after the warm-up: as it is, or down to 0 at the last step."""
     warm_up_steps: Annotated[int, AT_LEAST_0] = 0
     """Steps over which the learning rate rises from 0."""

@@ -73,13 +73,21 @@ def jit_loss(
     @functools.wraps(function)
     def loss(*args: Any, **kwargs: Any) -> Any:
         return jitted(
-            *(_as_pytree(value) for value in args),
-            **{name: _as_pytree(value) for name, value in kwargs.items()},
+            *(as_pytree(value) for value in args),
+            **{name: as_pytree(value) for name, value in kwargs.items()},
         )
 
     return loss
 
 
-def _as_pytree(value: Any) -> Any:
+def as_pytree(value: Any) -> Any:
+    """Wraps a function so that it may be an argument of a jitted one.
+
+    Args:
+        value: anything.
+
+    Returns:
+        A `jax.tree_util.Partial` of a callable, and other values as they are.
+    """
     is_function = callable(value) and not isinstance(value, jax.tree_util.Partial)
     return jax.tree_util.Partial(value) if is_function else value

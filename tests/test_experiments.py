@@ -82,7 +82,7 @@ BAD_SETTINGS = {
         "free_bits: 1.0, expected",
     ),
     "falling rate": (
-        ["--schedule", "cosine", "--steps", "9", "--warm-up-steps", "9"],
+        ["--learning-rate-schedule", "cosine", "--steps", "9", "--warm-up-steps", "9"],
         "warm_up_steps: 9, expected fewer than the 9 steps",
     ),
     "decay": (["--weight-decay", "0.1"], "weight_decay: 0.1, expected 0.0 (the default)"),
@@ -205,7 +205,7 @@ def test_the_steps_of_a_falling_rate_are_part_of_a_run(call, tmp_path, monkeypat
     monkeypatch.setattr(course, "complete", lambda *_: None)
     monkeypatch.setattr(course, "train", lambda *_: None)
     monkeypatch.setattr("experiments.report.write_report", lambda *_, **__: "none")
-    line = ("--run-dir", tmp_path / "run", *SMALL_VAE, "--schedule", "linear")
+    line = ("--run-dir", tmp_path / "run", *SMALL_VAE, "--learning-rate-schedule", "linear")
     assert call(vae, *line)[0] == 0
     code, _, errors = call(vae, *line, "--steps", 9)
     assert code == 2 and "settings.plan.steps: 4 there, 9 now" in errors

@@ -11,7 +11,7 @@ import pytest
 from experiments import evaluate, sample
 from experiments.flow import EXPERIMENT, __main__
 from experiments.flow.build import build
-from experiments.flow.settings import Sampling, Settings
+from experiments.flow.settings import Evaluation, Sampling, Settings
 from experiments.settings import DataInfo
 from jaxgen.data import load
 
@@ -22,8 +22,9 @@ FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
 FLAGS += ["--steps=4", "--steps-per-call=2"]
 
 
-def settings(**own):
-    return dataclasses.replace(EXPERIMENT.defaults(), model=Settings(**own))
+def settings(*, importance_samples=10, **own):
+    evaluation = Evaluation(importance_samples)
+    return dataclasses.replace(EXPERIMENT.defaults(), model=Settings(**own), evaluation=evaluation)
 
 
 def small(kind, model):

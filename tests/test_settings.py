@@ -107,7 +107,9 @@ def rates(settings: OptimizerSettings, steps: int, num: int) -> np.ndarray:
     ],
 )
 def test_a_schedule_rises_over_the_warm_up_and_ends_at_the_last_step(schedule, after):
-    settings = OptimizerSettings(learning_rate=0.2, schedule=schedule, warm_up_steps=2)
+    settings = OptimizerSettings(
+        learning_rate=0.2, learning_rate_schedule=schedule, warm_up_steps=2
+    )
     found = rates(settings, 10, 11)
     np.testing.assert_allclose(found[:2], [0.0, 0.1], atol=1e-7)
     np.testing.assert_allclose(found[2:], 0.2 * after(np.arange(9.0)), atol=1e-6)
@@ -116,7 +118,7 @@ def test_a_schedule_rises_over_the_warm_up_and_ends_at_the_last_step(schedule, a
 
 
 def test_a_warm_up_leaves_steps_to_fall():
-    settings = OptimizerSettings(schedule="cosine", warm_up_steps=10)
+    settings = OptimizerSettings(learning_rate_schedule="cosine", warm_up_steps=10)
     with pytest.raises(ValueError, match="warm_up_steps: 10, expected fewer than the 10 steps"):
         make_optimizer(settings, 10)
 

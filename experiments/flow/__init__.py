@@ -3,7 +3,7 @@
 from experiments.experiment import Experiment
 from experiments.flow.build import build
 from experiments.flow.inversion import diagnose
-from experiments.flow.settings import Sampling, Settings
+from experiments.flow.settings import Evaluation, Sampling, Settings
 from experiments.settings import OptimizerSettings, Plan
 
 EXPERIMENT = Experiment(
@@ -13,7 +13,7 @@ EXPERIMENT = Experiment(
     optimizer=OptimizerSettings(clip_norm=50.0),
     plan=Plan(steps=1200, batch_size=64),
     sampling=Sampling,
-    free=("importance_samples",),
+    evaluation=Evaluation,
     diagnose=diagnose,
     pictures="experiments.flow.pictures",
 )

@@ -1,19 +1,19 @@
 """Builds the model and the algorithm of a flow run."""
 
-import functools
 import pathlib
 from typing import Any
 
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from experiments.experiment import Method, RunSettings
-from experiments.flow.settings import Sampling, Settings
+from experiments.flow.settings import Evaluation, Sampling, Settings
 from experiments.optimizers import make_optimizer
 from experiments.ranges import require, require_default
 from experiments.settings import DataInfo
 from jaxgen import flows
 
-FlowSettings = RunSettings[Settings, Sampling]
+FlowSettings = RunSettings[Settings, Sampling, Evaluation]
 Model = flows.Flow | flows.ImageFlow
 
 
@@ -29,8 +29,9 @@ def build_model(settings: FlowSettings, info: DataInfo, *, inverse: str = "seque
     num_components = own.num_components if own.base == "mixture" else 0
     if info.levels is None:
         require(name != "glow", "model", name, "another for vectors: glow is for images")
-        for unused in ("dequantization", "importance_samples", "num_levels", "num_features"):
+        for unused in ("dequantization", "num_levels", "num_features"):
             require_default(own, unused, "the data are vectors")
+        require_default(settings.evaluation, "importance_samples", "the data are vectors")
         bijector = flows.vector_bijector(name, info.shape[0], **common)
         return flows.Flow(bijector, flows.make_base(info.shape[0], num_components))
     is_vector = name in ("planar", "radial")
@@ -64,12 +65,12 @@ def build(settings: FlowSettings, info: DataInfo, path: pathlib.Path | None) -> 
         make_optimizer(settings.optimizer, settings.plan.steps),
         num_classes=num_classes,
         ema_decay=settings.training.ema_decay,
-        num_importance_samples=0 if info.levels is None else own.importance_samples,
+        num_importance_samples=0 if info.levels is None else settings.evaluation.importance_samples,
     )
     if model_name(own, info) != "maf":
         require_default(settings.sampling, "inverse", "only a maf has a choice")
     sampled = build_model(settings, info, inverse=settings.sampling.inverse)
-    sample = functools.partial(
+    sample = Partial(
         flows.sampler(sampled, num_classes=num_classes), temperature=settings.sampling.temperature
     )
     words = f"maximum likelihood, {model_name(own, info)}, {own.num_layers} layers"

@@ -34,8 +34,6 @@ class Settings:
     """Normals of the mixture."""
     conditional: bool = False
     """Learn the density of each class; the data need labels."""
-    importance_samples: Annotated[int, AT_LEAST_0] = 10
-    """Draws of the noise behind the tighter bound of an image's likelihood; 0 for none."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -50,6 +48,17 @@ class Sampling:
     inverse: Literal["sequential", "jacobi"] = "sequential"
     """How a maf makes an example: number by number, or all at once again and again until none
     moves, which takes as many passes at most and often far fewer (maf)."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How a trained flow is evaluated."""
+
+    importance_samples: Annotated[int, AT_LEAST_0] = 10
+    """Draws of the noise behind the tighter bound of an image's likelihood; 0 for none."""
 
     def __post_init__(self) -> None:
         check_settings(self)

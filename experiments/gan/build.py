@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from experiments.experiment import Method, RunSettings
+from experiments.experiment import Method, NoSettings, RunSettings
 from experiments.gan.settings import Sampling, Settings
 from experiments.optimizers import make_optimizer
 from experiments.ranges import require
@@ -14,7 +14,7 @@ from experiments.settings import DataInfo
 from jaxgen import gan
 from jaxgen.gan import models, objectives, penalties, resnet
 
-GanSettings = RunSettings[Settings, Sampling]
+GanSettings = RunSettings[Settings, Sampling, NoSettings]
 
 _PENALTIES = {
     "none": None,

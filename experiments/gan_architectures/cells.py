@@ -9,7 +9,7 @@ import numpy as np
 from experiments import course, measurement
 from experiments.command_line import errors_exit
 from experiments.course import Course
-from experiments.experiment import RunSettings, Trained
+from experiments.experiment import NoSettings, RunSettings, Trained
 from experiments.gan import EXPERIMENT
 from experiments.gan.settings import Sampling
 from experiments.gan.settings import Settings as GANSettings
@@ -98,7 +98,7 @@ class Cell(NamedTuple):
 
 def cell_settings(
     settings: Settings, architecture: str, loss: str
-) -> RunSettings[GANSettings, Sampling]:
+) -> RunSettings[GANSettings, Sampling, NoSettings]:
     """The settings with which `experiments.gan` would train a cell.
 
     A critic has batch norm, and layer norm under a penalty, as in the paper, where the architecture

@@ -2,14 +2,15 @@
 
 from experiments.experiment import Experiment
 from experiments.vae.build import build, finish
-from experiments.vae.settings import Sampling, Settings
+from experiments.vae.settings import Evaluation, Sampling, Settings
 
 EXPERIMENT = Experiment(
     "vae",
     Settings,
     build,
     sampling=Sampling,
-    free=("importance_samples", "mixture_components", "autoencoder_steps"),
+    evaluation=Evaluation,
+    free=("mixture_components", "autoencoder_steps"),
     finish=finish,
     pictures="experiments.vae.pictures",
 )

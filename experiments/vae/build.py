@@ -16,7 +16,7 @@ from experiments.experiment import Method, RunSettings, Trained
 from experiments.latent_flows import posterior_flow, prior_flow
 from experiments.optimizers import make_optimizer
 from experiments.settings import DataInfo
-from experiments.vae.settings import Sampling, Settings
+from experiments.vae.settings import Evaluation, Sampling, Settings
 from jaxgen import vae
 from jaxgen.data import subset
 from jaxgen.vae import likelihoods, priors
@@ -36,7 +36,7 @@ _LIKELIHOODS = {
     "gaussian_learned_variance": likelihoods.gaussian_learned_variance,
 }
 
-VaeSettings = RunSettings[Settings, Sampling]
+VaeSettings = RunSettings[Settings, Sampling, Evaluation]
 
 
 def build_model(settings: VaeSettings, info: DataInfo) -> vae.VAE:
@@ -64,7 +64,7 @@ def build(settings: VaeSettings, info: DataInfo, path: pathlib.Path | None) -> M
     own, model = settings.model, build_model(settings, info)
     optimizer = make_optimizer(settings.optimizer, settings.plan.steps)
     common: dict[str, Any] = {"levels": info.levels, "ema_decay": settings.training.ema_decay}
-    bounds = {**common, "num_importance_samples": own.importance_samples}
+    bounds = {**common, "num_importance_samples": settings.evaluation.importance_samples}
     if own.is_autoencoder:
         algorithm = vae.autoencoder_algorithm(
             model,

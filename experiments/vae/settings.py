@@ -51,8 +51,6 @@ class Settings:
     """Share of input pixels set to 0 (denoising)."""
     activity_weight: Annotated[float, AT_LEAST_0, OnlyWith(objective=("sparse",))] = 0.1
     """Nats per unit of the code's absolute sum (sparse)."""
-    importance_samples: Annotated[int, AT_LEAST_0] = 100
-    """Draws behind the reported estimate of log p(x)."""
     mixture_components: Annotated[int, AT_LEAST_1] = 20
     """Gaussians fitted to the codes after training; autoencoders sample from them."""
     autoencoder_steps: Annotated[int, AT_LEAST_0] = 1000
@@ -82,6 +80,17 @@ class Sampling:
     temperature: Annotated[float, POSITIVE] = 1.0
     """Factor of the standard deviations of the prior. Far below 1 the latents are nearer to the
     origin than any the decoder was trained on, and the images show nothing."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How a trained model is evaluated."""
+
+    importance_samples: Annotated[int, AT_LEAST_0] = 100
+    """Draws behind the reported estimate of log p(x); 0 for none."""
 
     def __post_init__(self) -> None:
         check_settings(self)

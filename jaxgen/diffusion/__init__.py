@@ -11,19 +11,26 @@ from jaxgen.diffusion import (
     variational,
     weighting,
 )
+from jaxgen.diffusion.algorithm import diffusion_algorithm, sampler
 from jaxgen.diffusion.dit import DiT
+from jaxgen.diffusion.likelihood_bounds import Bounds
 from jaxgen.diffusion.mlp import MLP
+from jaxgen.diffusion.models import Diffusion
 from jaxgen.diffusion.unet import UNet
 
 __all__ = [
     "MLP",
+    "Bounds",
     "DiT",
+    "Diffusion",
     "UNet",
+    "diffusion_algorithm",
     "grids",
     "guidance",
     "likelihood",
     "losses",
     "process",
+    "sampler",
     "samplers",
     "schedules",
     "variational",

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import at_least_float32, example_keys, split_keys, sum_event
-from jaxgen.diffusion.grids import Grid
+from jaxgen.diffusion.grids import Grid, static_steps
 from jaxgen.diffusion.process import (
     Denoiser,
     add_leaves,
@@ -23,6 +23,31 @@ from jaxgen.diffusion.process import (
 from jaxgen.distributions import Normal
 from jaxgen.pixels import to_model_range
 from jaxgen.types import Array, Key, PyTree, jit_loss
+
+
+@jit_loss
+def denoising_error(
+    key: Key, denoise: Denoiser, x: PyTree, log_snr: Array, *, condition: Any = None
+) -> Array:
+    """Squared error of the estimate of the data at a noise level, ``||x - x0(x_t)||^2``.
+
+    Times the SNR it is that of the noise.
+
+    Args:
+        key: random key, or keys `[B]`.
+        denoise: ``(x_t, log_snr [B], condition) -> estimate of x``.
+        x: data, arrays `[B, ...]`.
+        log_snr: `[B]`.
+        condition: given to the denoiser as it is.
+
+    Returns:
+        `[B]`.
+
+    Source:
+        Ho et al. 2020, "Denoising diffusion probabilistic models", equation 10.
+    """
+    x_t = diffuse(x, draw_noise(key, x), log_snr)
+    return squared_distance(x, denoise(x_t, log_snr, condition))
 
 
 @jit_loss
@@ -48,7 +73,6 @@ def prior_term(x: PyTree, log_snr: Array) -> Array:
     return add_leaves(jax.tree.map(each, x))
 
 
-@jit_loss
 def discrete_terms(
     key: Key, denoise: Denoiser, x: PyTree, grid: Grid, *, condition: Any = None
 ) -> Array:
@@ -70,18 +94,28 @@ def discrete_terms(
     Source:
         Kingma et al. 2021, "Variational diffusion models", equation 14.
     """
+    # An argument of a jitted function is an array, over which loops have no reverse mode.
+    return _discrete_terms(key, denoise, x, grid, condition, num_steps=static_steps(grid))
+
+
+@jit_loss(static_argnames=("num_steps",))
+def _discrete_terms(
+    key: Key, denoise: Denoiser, x: PyTree, grid: Grid, condition: Any, *, num_steps: int | None
+) -> Array:
     keys = example_keys(key, len(jax.tree.leaves(x)[0]))
     log_snr = 2.0 * (jnp.asarray(grid.log_a) - jnp.asarray(grid.log_s))
 
     def body(i: Array, terms: Array) -> Array:
         own = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-        distance = _distance(own, denoise, x, jnp.full(len(keys), log_snr[i]), condition)
+        distance = denoising_error(
+            own, denoise, x, jnp.full(len(keys), log_snr[i]), condition=condition
+        )
         # SNR_s - SNR_t without the difference of two large numbers.
         growth = jnp.exp(log_snr[i + 1]) * -jnp.expm1(log_snr[i] - log_snr[i + 1])
         return terms.at[:, i].set(0.5 * growth * distance)
 
     zeros = jnp.zeros((len(keys), len(log_snr) - 1), log_snr.dtype)
-    return jax.lax.fori_loop(0, grid.num_steps, body, zeros)
+    return jax.lax.fori_loop(0, grid.num_steps if num_steps is None else num_steps, body, zeros)
 
 
 @jit_loss(static_argnames=("num_samples",))
@@ -126,7 +160,7 @@ def continuous_term(
         own = jax.vmap(jax.random.fold_in, (0, None))(noise_key, k)
         t = (start + k) / num_samples
         log_snr, slope = jax.jvp(schedule, (t,), (jnp.ones_like(t),))
-        distance = _distance(own, denoise, x, log_snr, condition)
+        distance = denoising_error(own, denoise, x, log_snr, condition=condition)
         return -0.5 * slope * jnp.exp(log_snr) * distance
 
     return jnp.mean(jax.lax.map(draw, jnp.arange(num_samples)), axis=0)
@@ -207,8 +241,3 @@ def _least_noise(
     log_snr = at_least_float32(jnp.asarray(log_snr))
     rows = jnp.full(len(jax.tree.leaves(x)[0]), log_snr)
     return denoise(diffuse(x, draw_noise(key, x), rows), rows, condition), -log_snr
-
-
-def _distance(key: Key, denoise: Denoiser, x: PyTree, log_snr: Array, condition: Any) -> Array:
-    x_t = diffuse(x, draw_noise(key, x), log_snr)
-    return squared_distance(x, denoise(x_t, log_snr, condition))

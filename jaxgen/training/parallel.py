@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxgen.types import Algorithm, Array, Batch, Key, Metrics, PyTree
+from jaxgen.types import Algorithm, Array, Batch, Key, Metrics, PyTree, as_pytree
 
 AXIS = "devices"
 
@@ -122,7 +122,8 @@ def sample_blocks(algorithm: Algorithm, block_size: int) -> Callable[..., Any]:
     """Compiles the sampling of some blocks, one after another, on every local device.
 
     Block `i` has the key ``fold_in(key, i)``. What depends on the state alone is computed once a
-    dispatch: the compiler takes it out of the loop over the blocks.
+    dispatch: the compiler takes it out of the loop over the blocks. What a `jax.tree_util.Partial`
+    has beside its function is an argument of the program, which other values do not compile anew.
 
     Args:
         algorithm: whose `sample` is run.
@@ -134,12 +135,13 @@ def sample_blocks(algorithm: Algorithm, block_size: int) -> Callable[..., Any]:
         is None for an algorithm without labels.
     """
 
-    def run(state: PyTree, key: Key, numbers: Array, label: Array | None) -> Array:
+    def run(sample: Any, state: PyTree, key: Key, numbers: Array, label: Array | None) -> Array:
         def block(inputs: tuple[Array, Array | None]) -> Array:
             number, classes = inputs
-            return algorithm.sample(state, jax.random.fold_in(key, number), block_size, classes)
+            return sample(state, jax.random.fold_in(key, number), block_size, classes)
 
         return jax.lax.map(block, (numbers, label))
 
     devices = jax.local_devices()
-    return jax.pmap(run, axis_name=AXIS, in_axes=(None, None, 0, 0), devices=devices)
+    mapped = jax.pmap(run, axis_name=AXIS, in_axes=(None, None, None, 0, 0), devices=devices)
+    return functools.partial(mapped, as_pytree(algorithm.sample))

@@ -1,0 +1,143 @@
+"""Builds the network and the algorithm of a diffusion run."""
+
+import math
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from experiments.diffusion.settings import Evaluation, Sampling, Settings
+from experiments.experiment import Method, RunSettings
+from experiments.optimizers import make_optimizer
+from experiments.ranges import require, require_default
+from experiments.settings import DataInfo
+from jaxgen import diffusion
+from jaxgen.diffusion import grids, process, samplers, schedules
+
+DiffusionSettings = RunSettings[Settings, Sampling, Evaluation]
+
+_SCHEDULES: dict[str, Any] = {
+    "linear": schedules.Linear(),
+    "cosine": schedules.Cosine(),
+    "log_snr": schedules.LogSnrLinear(),
+}
+_SAMPLERS = {
+    "ancestral": samplers.ancestral,
+    "ddim": samplers.ddim,
+    "plms": samplers.plms,
+    "dpm_solver": samplers.dpm_solver,
+    "heun": samplers.heun,
+}
+_NUM_FRAMES = 11
+_MOST_EXACT = 256  # Numbers of an example whose derivatives are taken one by one.
+
+
+def build_model(settings: DiffusionSettings, info: DataInfo) -> diffusion.Diffusion:
+    """Builds the network of a run, or raises ValueError if a setting does not fit the data."""
+    own = settings.model
+    return diffusion.Diffusion(
+        _network(settings, info),
+        _SCHEDULES[own.schedule],
+        own.prediction,
+        info.levels,
+        info.num_classes if own.conditional else None,
+    )
+
+
+def _network(settings: DiffusionSettings, info: DataInfo) -> Any:
+    own, is_image = settings.model, info.levels is not None
+    backbone = own.backbone
+    if backbone == "auto":
+        backbone = "unet" if is_image else "mlp"
+        unused = ("features", "num_layers") if is_image else ("channels", "num_blocks", "num_heads")
+        for name in unused:
+            require_default(own, name, f"the network of these data is {backbone}")
+    expected = "unet or dit for images" if is_image else "mlp for vectors"
+    require((backbone == "mlp") != is_image, "backbone", backbone, expected)
+    common: dict[str, Any] = {
+        "dropout_rate": own.dropout_rate,
+        "dtype": jnp.dtype(settings.training.dtype),
+    }
+    if backbone == "mlp":
+        return diffusion.MLP(own.features, own.num_layers, **common)
+    if backbone == "dit":
+        is_good = own.features % (4 * own.num_heads) == 0
+        require(is_good, "features", own.features, f"a multiple of 4 times {own.num_heads} heads")
+        return diffusion.DiT(own.features, own.num_layers, own.num_heads, own.patch_size, **common)
+    levels = range(len(own.channels))
+    is_good = all(level in levels for level in own.attention_levels)
+    require(is_good, "attention_levels", own.attention_levels, f"0 to {len(levels) - 1}")
+    attending = {own.channels[level] for level in own.attention_levels} | {own.channels[-1]}
+    is_good = all(channels % own.num_heads == 0 for channels in attending)
+    require(is_good, "num_heads", own.num_heads, f"a divisor of the channels {sorted(attending)}")
+    return diffusion.UNet(
+        own.channels, own.num_blocks, own.attention_levels, own.num_heads, **common
+    )
+
+
+def build(settings: DiffusionSettings, info: DataInfo, path: pathlib.Path | None) -> Method:
+    """Builds the algorithm, whose samples come as the settings say."""
+    own, model = settings.model, build_model(settings, info)
+    algorithm = diffusion.diffusion_algorithm(
+        model,
+        make_optimizer(settings.optimizer, settings.plan.steps),
+        _sample(settings, model, info, num_frames=0),
+        weighting=own.weighting,
+        label_dropout=own.label_dropout if own.conditional else 0.0,
+        ema_decay=settings.training.ema_decay,
+        bounds=_bounds(settings, model, info),
+    )
+    words = f"{own.prediction} prediction, {type(model.network).__name__}, {own.schedule} schedule"
+    return Method(
+        algorithm,
+        words,
+        is_conditional=own.conditional,
+        film=_sample(settings, model, info, num_frames=_NUM_FRAMES),
+    )
+
+
+def _sample(
+    settings: DiffusionSettings, model: diffusion.Diffusion, info: DataInfo, *, num_frames: int
+) -> Any:
+    """The sampler: of its settings those that are numbers are arguments of the program."""
+    own = settings.sampling
+    grid = grids.sampling_grid(model.schedule, own.num_sampling_steps, spacing=own.spacing)
+    process.check_grid(grid, model.kind)
+    is_guided = own.guidance_scale != 1.0
+    expected = "1 (the default), since the model has no classes"
+    require(
+        not is_guided or model.num_classes is not None,
+        "guidance_scale",
+        own.guidance_scale,
+        expected,
+    )
+    sample = diffusion.sampler(
+        model,
+        _SAMPLERS[own.sampler],
+        info.shape,
+        is_clipped=own.clip,
+        is_guided=is_guided,
+        num_frames=num_frames,
+    )
+    knobs = {"eta": own.eta} if own.sampler == "ddim" else {}
+    return Partial(sample, grid=grid, knobs=knobs, guidance_scale=own.guidance_scale)
+
+
+def _bounds(
+    settings: DiffusionSettings, model: diffusion.Diffusion, info: DataInfo
+) -> diffusion.Bounds:
+    own, schedule = settings.evaluation, model.schedule
+    is_exact = own.trace == "exact" or math.prod(info.shape) <= _MOST_EXACT
+    return diffusion.Bounds(
+        own.bound_samples,
+        grids.bound_grid(schedule, own.bound_steps) if own.bound_steps else None,
+        _even_in_log_snr(schedule, own.ode_steps) if own.ode else None,
+        is_exact and own.trace != "hutchinson",
+    )
+
+
+def _even_in_log_snr(schedule: Any, num_steps: int) -> grids.Grid:
+    """A grid between the ends of a schedule."""
+    low, high = (float(schedule(jnp.asarray(t))) for t in (1.0, 0.0))
+    return grids.bound_grid(schedules.LogSnrLinear(low, high), num_steps)
