@@ -15,12 +15,14 @@ _LOWEST, _HIGHEST = (
     4.0,
 )  # Radians per nat: over all levels half a turn, and 0.1 are told apart.
 
+_MOST = 50.0  # Nats, far beyond what float32 data can tell.
+
 
 def log_snr_features(log_snr: Array) -> Array:
     """Sines and cosines of a log-SNR, which mean the same under every schedule and step count.
 
     Args:
-        log_snr: `[B]`, finite.
+        log_snr: `[B]`; beyond -50 and 50 no more is told apart.
 
     Returns:
         float32 `[B, 64]`.
@@ -30,7 +32,9 @@ def log_snr_features(log_snr: Array) -> Array:
         Kingma et al. 2021, "Variational diffusion models", appendix on the networks.
     """
     steps = jnp.linspace(math.log(_LOWEST), math.log(_HIGHEST), _NUM_FREQUENCIES)
-    angles = at_least_float32(log_snr)[:, None] * jnp.exp(steps)[None]
+    # A process that keeps no signal has the log-SNR -inf, whose sine is NaN.
+    levels = jnp.clip(at_least_float32(log_snr), -_MOST, _MOST)
+    angles = levels[:, None] * jnp.exp(steps)[None]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 

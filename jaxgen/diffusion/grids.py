@@ -22,8 +22,9 @@ class Grid(NamedTuple):
         t: times, `[M + 1]`, M at least `num_steps`; the rest repeats the last.
         log_a: ln of the factor of the signal, `[M + 1]`.
         log_s: ln of the deviation of the noise, `[M + 1]`; -inf where there is none.
-        num_steps: N, an integer. As a Python integer a sampler has gradients in reverse mode; as an
-            argument of a jitted function any number runs through one program.
+        num_steps: N, an integer. As a Python integer a sampler or a bound has gradients in reverse
+            mode; as an array, such as an argument of a jitted function, any number runs through one
+            program.
     """
 
     t: Any
@@ -165,6 +166,18 @@ def grid_of_betas(
         log_signal = np.cumsum(np.log1p(-betas))  # ln of the product: T factors lose no digits.
         log_snr = log_signal - np.log(-np.expm1(log_signal))
     return _grid(np.append((chosen + 1) / total, 0.0), np.append(log_snr[chosen], np.inf))
+
+
+def static_steps(grid: Grid) -> int | None:
+    """The number of steps where it is known before a program runs.
+
+    Args:
+        grid: noise levels.
+
+    Returns:
+        N, or None if it is an array.
+    """
+    return int(grid.num_steps) if isinstance(grid.num_steps, int | np.integer) else None
 
 
 def _check(num_steps: int) -> None:

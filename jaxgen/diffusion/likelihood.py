@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from jaxgen.arrays import sum_event
-from jaxgen.diffusion.grids import Grid
+from jaxgen.diffusion.grids import Grid, static_steps
 from jaxgen.diffusion.process import Denoiser, amplitudes, draw_noise
 from jaxgen.types import Array, Key, jit_loss
 
@@ -55,16 +56,15 @@ def hutchinson_trace(key: Key, like: Array) -> Trace:
         Grathwohl et al. 2019, "FFJORD: free-form continuous dynamics for scalable reversible
         generative models", section 3.1.
     """
-    signs = jnp.where(draw_noise(key, like) < 0.0, -1.0, 1.0)
-
-    def trace(function: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
-        y, tangent = jax.jvp(function, (x,), (signs.astype(x.dtype),))
-        return y, sum_event(signs * tangent)
-
-    return trace
+    # With the signs as leaves, new ones do not trace a loss anew.
+    return Partial(_along, jnp.where(draw_noise(key, like) < 0.0, -1.0, 1.0))
 
 
-@jit_loss(static_argnames=("trace",))
+def _along(signs: Array, function: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
+    y, tangent = jax.jvp(function, (x,), (signs.astype(x.dtype),))
+    return y, sum_event(signs * tangent)
+
+
 def ode_log_prob(
     denoise: Denoiser,
     z: Array,
@@ -93,7 +93,15 @@ def ode_log_prob(
         Song et al. 2021, "Score-based generative modeling through stochastic differential
         equations", equations 39 and 40, in log-SNR.
     """
+    return _ode_log_prob(denoise, z, grid, condition, trace, num_steps=static_steps(grid))
+
+
+@jit_loss(static_argnames=("num_steps",))
+def _ode_log_prob(
+    denoise: Denoiser, z: Array, grid: Grid, condition: Any, trace: Trace, *, num_steps: int | None
+) -> Array:
     log_snr = 2.0 * (jnp.asarray(grid.log_a) - jnp.asarray(grid.log_s))
+    last = grid.num_steps if num_steps is None else num_steps
     num = z[0].size
 
     def velocity(x: Array, level: Array) -> tuple[Array, Array]:
@@ -104,7 +112,7 @@ def ode_log_prob(
 
     def body(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         x, log_ratio = carry
-        start, end = log_snr[grid.num_steps - i], log_snr[grid.num_steps - i - 1]
+        start, end = log_snr[last - i], log_snr[last - i - 1]
         step, middle = end - start, 0.5 * (start + end)
         v1, d1 = velocity(x, start)
         v2, d2 = velocity(x + 0.5 * step * v1, middle)
@@ -114,5 +122,5 @@ def ode_log_prob(
         return x, log_ratio + step / 6.0 * (d1 + 2.0 * (d2 + d3) + d4)
 
     start = (z, jnp.zeros(len(z), z.dtype))
-    x, log_ratio = jax.lax.fori_loop(0, grid.num_steps, body, start)
+    x, log_ratio = jax.lax.fori_loop(0, last, body, start)
     return log_ratio - 0.5 * sum_event(jnp.square(x) + jnp.log(2.0 * jnp.pi))

@@ -161,11 +161,13 @@ def ancestral_learned(
     ) -> tuple[PyTree, Any]:
         x0, fraction = denoise(x, _for_each(t.log_snr, x), condition)
         lost = _lost(t, s)
-        variance = jnp.square(s.s / t.s) * lost
+        # Rounding takes it beyond the whole where nearly all noise goes in one step.
+        variance = jnp.minimum(jnp.square(s.s / t.s) * lost, jnp.square(s.s))
         mean = _towards(x0, x, t, s, jnp.sqrt(jnp.square(s.s) - variance))
-        # ln v_posterior = ln of the whole + 2 ln(s_s / s_t); the last step has no noise.
-        log_ratio = jnp.where(i == grid.num_steps - 1, 0.0, 2.0 * (s.log_s - t.log_s))
-        scale = jnp.where(i == grid.num_steps - 1, 0.0, jnp.sqrt(lost))
+        # ln v_posterior = ln of the whole + 2 ln(s_s / s_t), of which a clean end has none.
+        is_clean = s.log_s == -jnp.inf
+        log_ratio = jnp.where(is_clean, 0.0, 2.0 * (s.log_s - t.log_s))
+        scale = jnp.where(is_clean, 0.0, jnp.sqrt(lost))
 
         def add(mean: Array, fraction: Array, noise: Array) -> Array:
             return mean + scale * jnp.exp(0.5 * (1.0 - fraction) * log_ratio) * noise
@@ -192,7 +194,7 @@ def plms(
         key: not used.
         denoise: as in `ddim`.
         x_T: as in `ddim`.
-        grid: noise levels.
+        grid: noise levels, the first with some signal.
         condition: given to the denoiser as it is.
         num_frames: of the trajectory; 0 for none.
 
@@ -280,7 +282,7 @@ def heun(
         key: not used.
         denoise: as in `ddim`.
         x_T: as in `ddim`.
-        grid: noise levels.
+        grid: noise levels, the first with some signal.
         condition: given to the denoiser as it is.
         num_frames: of the trajectory; 0 for none.
 

@@ -35,6 +35,11 @@ class Linear:
     beta_max: float = 20.0
     first: float = 1e-4
 
+    def __post_init__(self) -> None:
+        rates = self.beta_min, self.beta_max, self.first
+        if not all(0.0 < rate < math.inf for rate in rates):
+            raise ValueError(f"beta_min, beta_max, first: {rates}, expected finite numbers above 0")
+
     def __call__(self, t: Array) -> Array:
         """Returns the log-SNR at times in [0, 1], of their shape."""
         t = jnp.asarray(t)
