@@ -398,3 +398,89 @@ def rational_quadratic(x, widths, heights, slopes, limit):
     t = (x - knots_x[k]) / widths[k]
     top = heights[k] * (s * t**2 + slopes[k] * t * (1.0 - t))
     return knots_y[k] + top / (s + (slopes[k + 1] + slopes[k] - 2.0 * s) * t * (1.0 - t))
+
+
+# --- Diffusion: factors a of data and s of noise, from noise to data, x_t = a x + s noise ---
+
+
+def amplitudes_of_betas(betas, steps):
+    """Factors of the chosen steps, and of no noise at the end, by the plain product."""
+    signal = np.append(np.cumprod(1.0 - betas)[steps], 1.0)
+    return np.sqrt(signal), np.sqrt(1.0 - signal)
+
+
+def trailing_steps(total, num):
+    """Every (total / num)-th step counted from the noisy end, rounded half to even, from 0."""
+    return [round(total - i * total / num) - 1 for i in range(num)]
+
+
+def gaussian_steps(a, s, c, eta):
+    """What each step multiplies x with and the deviation that it adds, for data N(0, c^2).
+
+    Song et al. 2021 ("Denoising diffusion implicit models"), equations 12 and 16.
+    """
+    c = np.asarray(c)[:, None]
+    a_t, a_s, s_t, s_s = a[:-1], a[1:], s[:-1], s[1:]
+    added = np.minimum(eta * s_s / s_t * np.sqrt(1.0 - (a_t / a_s) ** 2), s_s)
+    gain = a_t * c**2 / (a_t**2 * c**2 + s_t**2)
+    factor = a_s * gain + np.sqrt(s_s**2 - added**2) * (1.0 - a_t * gain) / s_t
+    return factor, np.broadcast_to(added, factor.shape)
+
+
+def std_after(factor, added, start):
+    """The deviation after all steps, by the linear recursion of the variance."""
+    variance = np.square(start)
+    for k, deviation in zip(factor.T, added.T, strict=True):
+        variance = k**2 * variance + deviation**2
+    return np.sqrt(variance)
+
+
+def ddim(denoise, x, a, s):
+    """Song et al. 2021, equation 13: the ODE of x / a in s / a, by Euler's method."""
+    for i in range(len(a) - 1):
+        x0 = denoise(x, a[i], s[i])
+        x = a[i + 1] * x0 + s[i + 1] * (x - a[i] * x0) / s[i]
+    return x
+
+
+def heun(denoise, x, a, s):
+    """Karras et al. 2022, algorithm 1, for x / a under noise of deviation s / a."""
+    sigma, y = s / a, x / a[0]
+
+    def slope(y, i):
+        return (y - denoise(a[i] * y, a[i], s[i])) / sigma[i]
+
+    for i in range(len(a) - 1):
+        step, first = sigma[i + 1] - sigma[i], slope(y, i)
+        euler = y + step * first
+        y = euler if sigma[i + 1] == 0.0 else y + step * (first + slope(euler, i + 1)) / 2.0
+    return y * a[-1]
+
+
+def dpm_solver(denoise, x, a, s):
+    """Lu et al. 2022 ("DPM-Solver++"), algorithm 2; first and last step of first order."""
+    with np.errstate(divide="ignore"):
+        half_log_snr = np.log(a) - np.log(s)
+    estimates = []
+    for i in range(len(a) - 1):
+        estimates.append(denoise(x, a[i], s[i]))
+        h, d = half_log_snr[i + 1] - half_log_snr[i], estimates[-1]
+        if 0 < i < len(a) - 2:
+            r = (half_log_snr[i] - half_log_snr[i - 1]) / h
+            d = (1.0 + 1.0 / (2.0 * r)) * d - estimates[-2] / (2.0 * r)
+        x = s[i + 1] / s[i] * x - a[i + 1] * np.expm1(-h) * d
+    return x
+
+
+def plms(denoise, x, a, s):
+    """Liu et al. 2022, equations 11 and 12, begun with the formulas of lower order."""
+    formulas = [(1,), (3, -1), (23, -16, 5), (55, -59, 37, -9)]
+    noises = []
+    for i in range(len(a) - 1):
+        noises = [(x - a[i] * denoise(x, a[i], s[i])) / s[i], *noises[:3]]
+        weights = formulas[len(noises) - 1]
+        noise = sum(w * e for w, e in zip(weights, noises, strict=True)) / sum(weights)
+        before, after = a[i] ** 2, a[i + 1] ** 2
+        root = np.sqrt((1.0 - after) * before) + np.sqrt((1.0 - before) * after)
+        x = a[i + 1] / a[i] * x - (after - before) / (a[i] * root) * noise
+    return x
