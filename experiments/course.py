@@ -14,7 +14,7 @@ import jax
 
 from experiments import film
 from experiments.command_line import errors_exit, parse
-from experiments.experiment import Build, Experiment, Method, RunSettings, Trained
+from experiments.experiment import Experiment, Method, RunSettings, Trained
 from experiments.measurement import num_measured
 from experiments.settings import DataInfo, Plan
 from jaxgen import metrics
@@ -25,7 +25,7 @@ from jaxgen.training.evaluation import NonFiniteMetricError
 from jaxgen.training.loop import FitResult, NonFiniteError, fit
 from jaxgen.training.plan import check_plan
 from jaxgen.training.run_directory import RunDirectory, open_run
-from jaxgen.types import PyTree
+from jaxgen.types import Algorithm, PyTree
 
 _FREE_KEYS = (
     "settings.run_dir",
@@ -190,14 +190,13 @@ def try_to_train(course: Course, run: RunDirectory) -> PyTree:
 
 
 def train_beside(
-    trained: Trained, settings: RunSettings[Any, Any, Any], build: Build, folder: pathlib.Path
+    trained: Trained, algorithm: Algorithm, plan: Plan, folder: pathlib.Path
 ) -> PyTree:
-    """Trains what other settings make on the data of a run, in a folder of it."""
-    run, algorithm = RunDirectory(folder), build(settings, trained.info, None).algorithm
+    """Trains something else on the data of a run, in a folder of it."""
     folder.mkdir(exist_ok=True)
     with errors_exit(1, NonFiniteError, CheckpointError), errors_exit(2, ValueError):
-        seed, split = settings.training.seed, trained.dataset.train
-        return _finished(fit(algorithm, split, run, settings.plan, seed=seed))
+        seed, split = trained.settings.training.seed, trained.dataset.train
+        return _finished(fit(algorithm, split, RunDirectory(folder), plan, seed=seed))
 
 
 def _finished(result: FitResult) -> PyTree:

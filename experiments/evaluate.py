@@ -49,7 +49,7 @@ def main() -> None:
     with errors_exit(2, ValueError, CheckpointError):
         jax_setup.configure()
         run = find_run(settings.run)
-        dataset = load_data(run, settings)
+        dataset = load_data(run, settings.dataset, settings.data_dir)
         restored = restore_run(run, evaluation=settings.evaluation)
     print(describe(dataset))
     trained = trained_run(run, restored, dataset)
@@ -60,30 +60,36 @@ def main() -> None:
         print(f"report: {write_report(trained.directory.path)}")
 
 
-def load_data(run: Run, settings: Settings[Any]) -> Dataset:
+def load_data(run: Run, name: str | None, data_dir: str | None) -> Dataset:
     """Loads the data of a run, which may have moved but not changed.
+
+    Args:
+        run: by its settings.
+        name: of the data where they lie now, or None.
+        data_dir: where TFDS data sets lie now, or None.
 
     Raises:
         ValueError: if they differ from those of the training.
     """
     data, info = run.settings.data, run.info
-    name = settings.dataset or data.dataset
+    has_moved = name is not None
+    name = name or data.dataset
     if name not in OWN_NAMES and info.levels is not None:
         # Other images are then refused as such, and not for their sizes.
         data = dataclasses.replace(data, image_size=(info.shape[0], info.shape[1]))
-    data_dir = settings.data_dir or data.data_dir
+    data_dir = data_dir or data.data_dir
     dataset = dataclasses.replace(data, dataset=name, data_dir=data_dir).load()
     now, before = (dataclasses.asdict(each) for each in (DataInfo.of(dataset), info))
     changed = [
-        f"  {name}: {_text(before[name])} then, {_text(now[name])} now"
-        for name in before
-        if now[name] != before[name]
+        f"  {key}: {_text(before[key])} then, {_text(now[key])} now"
+        for key in before
+        if now[key] != before[key]
     ]
     if changed:
         raise ValueError(
             f"dataset: {dataset.name}, expected the data that the run was trained on:\n"
             + "\n".join(changed)
-            + ("" if settings.dataset else "\nIts test examples may have been trained on")
+            + ("" if has_moved else "\nIts test examples may have been trained on")
         )
     return dataset
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
+from experiments.diffusion.guides import Guide, make_guide
 from experiments.diffusion.settings import Evaluation, Sampling, Settings
 from experiments.experiment import Method, RunSettings
 from experiments.optimizers import make_optimizer
@@ -30,7 +31,7 @@ _SAMPLERS = {
     "heun": samplers.heun,
 }
 _NUM_FRAMES = 11
-_MOST_EXACT = 256  # Numbers of an example whose derivatives are taken one by one.
+_MOST_EXACT = 16  # Numbers of an example whose derivatives are taken one by one.
 
 
 def build_model(settings: DiffusionSettings, info: DataInfo) -> diffusion.Diffusion:
@@ -77,12 +78,13 @@ def _network(settings: DiffusionSettings, info: DataInfo) -> Any:
 
 
 def build(settings: DiffusionSettings, info: DataInfo, path: pathlib.Path | None) -> Method:
-    """Builds the algorithm, whose samples come as the settings say."""
+    """Builds the algorithm; a finished run samples as its settings say."""
     own, model = settings.model, build_model(settings, info)
+    guide = make_guide(settings, model, info, path)
     algorithm = diffusion.diffusion_algorithm(
         model,
         make_optimizer(settings.optimizer, settings.plan.steps),
-        _sample(settings, model, info, num_frames=0),
+        _sample(settings, model, info, guide, num_frames=0),
         weighting=own.weighting,
         label_dropout=own.label_dropout if own.conditional else 0.0,
         ema_decay=settings.training.ema_decay,
@@ -92,36 +94,34 @@ def build(settings: DiffusionSettings, info: DataInfo, path: pathlib.Path | None
     return Method(
         algorithm,
         words,
-        is_conditional=own.conditional,
-        film=_sample(settings, model, info, num_frames=_NUM_FRAMES),
+        is_conditional=own.conditional or settings.sampling.classifier_scale > 0.0,
+        film=_sample(settings, model, info, guide, num_frames=_NUM_FRAMES),
     )
 
 
 def _sample(
-    settings: DiffusionSettings, model: diffusion.Diffusion, info: DataInfo, *, num_frames: int
+    settings: DiffusionSettings,
+    model: diffusion.Diffusion,
+    info: DataInfo,
+    guide: Guide | None,
+    *,
+    num_frames: int,
 ) -> Any:
     """The sampler: of its settings those that are numbers are arguments of the program."""
     own = settings.sampling
     grid = grids.sampling_grid(model.schedule, own.num_sampling_steps, spacing=own.spacing)
     process.check_grid(grid, model.kind)
-    is_guided = own.guidance_scale != 1.0
-    expected = "1 (the default), since the model has no classes"
-    require(
-        not is_guided or model.num_classes is not None,
-        "guidance_scale",
-        own.guidance_scale,
-        expected,
-    )
     sample = diffusion.sampler(
         model,
         _SAMPLERS[own.sampler],
         info.shape,
+        num_classes=info.num_classes if guide else model.num_classes,
+        guide=guide.function if guide else None,
         is_clipped=own.clip,
-        is_guided=is_guided,
         num_frames=num_frames,
     )
     knobs = {"eta": own.eta} if own.sampler == "ddim" else {}
-    return Partial(sample, grid=grid, knobs=knobs, guidance_scale=own.guidance_scale)
+    return Partial(sample, grid=grid, knobs=knobs, inputs=guide.inputs if guide else None)
 
 
 def _bounds(

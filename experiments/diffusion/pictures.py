@@ -74,9 +74,9 @@ def _draw_levels(trained: Trained) -> None:
     """The errors of the estimates, and what they cost of the bound, over the log-SNR."""
     model = build_model(trained.settings, trained.info)
     variables, split = trained.state.eval_variables, trained.dataset.test
-    batch = subset(labelled(split) if trained.method.is_conditional else split, _NUM_MEASURED)
-    label = jnp.asarray(batch["label"]) if trained.method.is_conditional else None
-    condition = models.condition_of(model, label)
+    batch = subset(split if model.num_classes is None else labelled(split), _NUM_MEASURED)
+    label = None if model.num_classes is None else jnp.asarray(batch["label"])
+    condition = models.one_hot(label, model.num_classes)
     x = models.scale(model, variables["batch_stats"], jnp.asarray(batch["x"]))
     low, high = (float(model.schedule(jnp.asarray(t))) for t in (1.0, 0.0))
     levels = np.linspace(low, high, _NUM_LEVELS)

@@ -63,9 +63,9 @@ class Sampling:
     """Fresh noise, from none (0) to that of ancestral steps (1)."""
     guidance_scale: Annotated[float, AT_LEAST_0] = 1.0
     """How far past the class the samples are driven: 1 is the model of the class, 0 that of all."""
-    classifier: str | None = None
-    """Run of `experiments.noisy_classifier` whose gradient guides the samples to their class, in
-    place of classifier-free guidance."""
+    classifier_scale: Annotated[float, AT_LEAST_0] = 0.0
+    """Weight of the gradient of the run's classifier (`experiments.noisy_classifier`); 0 for none.
+    A run without classes is guided to them by it."""
     clip: bool = True
     """Keep the estimates of pixels within their range."""
 
@@ -87,7 +87,7 @@ class Evaluation:
     """Steps of the equation, each of four calls and their derivatives."""
     trace: Annotated[Literal["auto", "exact", "hutchinson"], OnlyWith(ode=(True,))] = "auto"
     """Divergence of the equation: exact, with a derivative for each number, or by random signs;
-    auto: exact up to 256 numbers."""
+    auto: exact up to 16 numbers."""
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -113,7 +113,8 @@ def finish(trained: Trained) -> None:
         model=Settings(objective="autoencoder", **{name: getattr(own, name) for name in _SHAPE}),
         plan=dataclasses.replace(settings.plan, steps=own.autoencoder_steps),
     )
-    state = course.train_beside(trained, reference, build, path / "autoencoder")
+    algorithm = build(reference, trained.info, None).algorithm
+    state = course.train_beside(trained, algorithm, reference.plan, path / "autoencoder")
     if jax.process_index() == 0:
         x = jnp.asarray(subset(trained.dataset.test, NUM_SHOWN)["x"])
         np.save(path / CODES, codec.encode(state.eval_variables, x).mean)

@@ -11,7 +11,7 @@ from jaxgen.arrays import example_keys, split_keys
 from jaxgen.diffusion import guidance, losses, process
 from jaxgen.diffusion.grids import Grid
 from jaxgen.diffusion.likelihood_bounds import Bounds, evaluate_bounds
-from jaxgen.diffusion.models import Diffusion, bind, condition_of, scale, statistics_of, unscale
+from jaxgen.diffusion.models import Diffusion, bind, one_hot, scale, statistics_of, unscale
 from jaxgen.diffusion.process import Denoiser
 from jaxgen.diffusion.weighting import Weighting
 from jaxgen.training.state import TrainState, create_train_state
@@ -68,7 +68,10 @@ def diffusion_algorithm(
 
     def init(key: Key, batch: Batch) -> TrainState:
         statistics = statistics_of(model, batch["x"])
-        x, condition = scale(model, statistics, batch["x"]), condition_of(model, batch.get("label"))
+        x, condition = (
+            scale(model, statistics, batch["x"]),
+            one_hot(batch.get("label"), model.num_classes),
+        )
         variables = model.network.init(key, x, jnp.zeros(len(x)), condition)
         variables = {"params": variables["params"], "batch_stats": statistics}
         return create_train_state(model.network.apply, variables, optimizer, ema_decay=ema_decay)
@@ -77,7 +80,7 @@ def diffusion_algorithm(
         state: TrainState, batch: Batch, key: Key, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
         keys, dropout_keys, label_keys = split_keys(own_keys(key, len(batch["x"]), axis_name), 3)
-        condition = condition_of(model, batch.get("label"))
+        condition = one_hot(batch.get("label"), model.num_classes)
         if condition is not None and label_dropout:
             is_kept = jax.vmap(jax.random.bernoulli, (0, None))(label_keys, 1.0 - label_dropout)
             condition = condition * is_kept[:, None]
@@ -97,7 +100,7 @@ def diffusion_algorithm(
         return gradient_step(state, loss_fn, axis_name=axis_name)
 
     def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:
-        condition = condition_of(model, batch.get("label"))
+        condition = one_hot(batch.get("label"), model.num_classes)
         keys = example_keys(key, len(batch["x"]))
         return evaluate_bounds(
             model, state.eval_variables, keys, batch["x"], condition, bounds or Bounds()
@@ -111,9 +114,9 @@ def sampler(
     method: Callable[..., Any],
     shape: tuple[int, ...],
     *,
+    num_classes: int | None = None,
+    guide: Callable[[Denoiser, PyTree], Denoiser] | None = None,
     is_clipped: bool = True,
-    is_guided: bool = False,
-    guide: Callable[[Denoiser], Denoiser] | None = None,
     num_frames: int = 0,
 ) -> Callable[..., Array]:
     """Makes the function that samples from a trained diffusion model.
@@ -122,17 +125,18 @@ def sampler(
         model: network, schedule and data.
         method: one of `samplers`.
         shape: of an example.
-        is_clipped: whether estimates of pixels are kept within their range.
-        is_guided: whether a scale of classifier-free guidance will be given.
-        guide: further guidance, from denoiser to denoiser, such as that of a classifier.
+        num_classes: of the labels, which the model or the guide is given in one-hot form; None if
+            neither wants them.
+        guide: ``(denoise, inputs) -> denoise``, such as one of `guidance`.
+        is_clipped: whether estimates of pixels are kept within their range, after guidance.
         num_frames: of the trajectory; 0 for none.
 
     Returns:
-        ``(state, key, num, label=None, *, grid, knobs, guidance_scale=1.0) -> x``: `num` vectors
+        ``(state, key, num, label=None, *, grid, knobs, inputs=None) -> x``: `num` vectors
         `[num, D]` or uint8 images `[num, H, W, C]`, by the averaged parameters where there are
-        such; with frames ``[F, num, ...]`` in place of x. The knobs are those of the method. What
-        is after the star may be traced: `jax.tree_util.Partial` makes of it arguments of a
-        program.
+        such; with frames ``[F, num, ...]`` in place of x. The knobs are those of the method, the
+        inputs those of the guide. What is after the star may be traced: `jax.tree_util.Partial`
+        makes of it arguments of a program.
     """
 
     def sample(
@@ -143,19 +147,17 @@ def sampler(
         *,
         grid: Grid,
         knobs: dict[str, Any],
-        guidance_scale: Array | float = 1.0,
+        inputs: PyTree = None,
     ) -> Array:
-        condition, variables = condition_of(model, label), state.eval_variables
+        variables = state.eval_variables
         denoise = bind(model, variables)
-        if is_guided:
-            nothing = jnp.zeros((1, model.num_classes or 0))
-            denoise = guidance.classifier_free(denoise, guidance_scale, without=nothing)
         if guide is not None:
-            denoise = guide(denoise)
+            denoise = guide(denoise, inputs)
         if is_clipped and model.levels is not None:
             denoise = guidance.clip(denoise)
         start_key, key = split_keys(example_keys(key, num), 2)
         x_T = process.draw_noise(start_key, jnp.zeros((num, *shape)))
+        condition = one_hot(label, num_classes)
         x: Any = method(
             key, denoise, x_T, grid, condition=condition, num_frames=num_frames, **knobs
         )

@@ -43,11 +43,13 @@ def bind(model: Diffusion, variables: PyTree) -> Denoiser:
         variables: of the network.
 
     Returns:
-        ``(x_t, log_snr [B], condition) -> estimate of x``, at the scale of the network.
+        ``(x_t, log_snr [B], condition) -> estimate of x``, at the scale of the network, which sees
+        the condition only if it has classes.
     """
 
     def predict(x_t: Array, log_snr: Array, condition: Array | None) -> Any:
-        return model.network.apply({"params": variables["params"]}, x_t, log_snr, condition)
+        known = None if model.num_classes is None else condition
+        return model.network.apply({"params": variables["params"]}, x_t, log_snr, known)
 
     return process.denoiser(predict, model.kind)
 
@@ -85,26 +87,24 @@ def unscale(model: Diffusion, statistics: PyTree, x: Array) -> Array:
     return x * statistics["std"].reshape(shape) + statistics["mean"].reshape(shape)
 
 
-def condition_of(model: Diffusion, label: Array | None) -> Array | None:
+def one_hot(label: Array | None, num_classes: int | None) -> Array | None:
     """Labels in one-hot form, of which zeros stand for none.
 
     Args:
-        model: which may have classes.
         label: int `[B]`, or None.
+        num_classes: number of classes, or None where labels are not wanted.
 
     Returns:
-        float32 `[B, num_classes]`, or None for a model without classes.
+        float32 `[B, num_classes]`, or None where labels are not wanted.
 
     Raises:
-        ValueError: if a model with classes is given no label.
+        ValueError: if labels are wanted and there are none.
     """
-    if model.num_classes is None:
+    if num_classes is None:
         return None
     if label is None:
-        raise ValueError(
-            f"label: none, expected a class 0 to {model.num_classes - 1} of each example"
-        )
-    return jax.nn.one_hot(label, model.num_classes)
+        raise ValueError(f"label: none, expected a class 0 to {num_classes - 1} of each example")
+    return jax.nn.one_hot(label, num_classes)
 
 
 def statistics_of(model: Diffusion, x: Array) -> dict[str, Array]:

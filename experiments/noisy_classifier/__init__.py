@@ -1,0 +1,1 @@
+"""The classifier of noisy data that guides a diffusion model to a class."""
