@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
+from jaxgen.diffusion import likelihood, variational
+from jaxgen.diffusion import losses as diffusion_losses
+from jaxgen.diffusion.grids import bound_grid
+from jaxgen.diffusion.schedules import LogSnrLinear
 from jaxgen.distributions import Normal, NormalMixture, bound_log_var, normal_kl_per_dimension
 from jaxgen.flows import losses as flow_losses
 from jaxgen.gan import losses as gan_losses
@@ -146,7 +150,63 @@ FLOW_CALLS = {
     ),
 }
 
+SCHEDULE = LogSnrLinear(-4.0, 4.0)
+GRID = bound_grid(SCHEDULE, 2)
+
+
+def denoise(parameters, x_t, log_snr, condition):
+    return jnp.tanh(log_snr)[:, None] * (x_t @ parameters["generator"])
+
+
+def denoise_and_fraction(parameters, x_t, log_snr, condition):
+    estimate = denoise(parameters, x_t, log_snr, condition)
+    return estimate, jnp.tanh(estimate)
+
+
+def estimate_beside(parameters, x, x_t, log_snr, condition):
+    """Far from pixels where x is."""
+    return denoise(parameters, x_t, log_snr, condition) + generate(parameters, x)
+
+
+DIFFUSION_CALLS = {
+    "noise_prediction": lambda key, p, x: diffusion_losses.noise_prediction(
+        key, Partial(denoise, p), x, SCHEDULE
+    ),
+    "x0_prediction": lambda key, p, x: diffusion_losses.x0_prediction(
+        key, Partial(denoise, p), x, SCHEDULE, weighting="min_snr"
+    ),
+    "v_prediction": lambda key, p, x: diffusion_losses.v_prediction(
+        key, Partial(denoise, p), x, SCHEDULE, weighting="bound"
+    ),
+    "velocity_prediction": lambda key, p, x: diffusion_losses.velocity_prediction(
+        key, Partial(denoise, p), x, SCHEDULE, weighting="snr"
+    ),
+    "hybrid": lambda key, p, x: diffusion_losses.hybrid(
+        key, Partial(denoise_and_fraction, p), x, GRID
+    ),
+    "denoising_error": lambda key, p, x: variational.denoising_error(
+        key, Partial(denoise, p), x, jnp.full(B, p["beta"])
+    ),
+    "prior_term": lambda key, p, x: variational.prior_term(x, -p["beta"]),
+    "discrete_terms": lambda key, p, x: jnp.sum(
+        variational.discrete_terms(key, Partial(denoise, p), x, GRID), axis=1
+    ),
+    "continuous_term": lambda key, p, x: variational.continuous_term(
+        key, Partial(denoise, p), x, SCHEDULE, num_samples=2
+    ),
+    "gaussian_reconstruction": lambda key, p, x: variational.gaussian_reconstruction(
+        key, Partial(denoise, p), x, p["beta"]
+    ),
+    "discretized_reconstruction": lambda key, p, x: variational.discretized_reconstruction(
+        key, Partial(estimate_beside, p, x), (x > 0.0).astype(jnp.int32), p["beta"], levels=3
+    ),
+    "ode_log_prob": lambda key, p, x: likelihood.ode_log_prob(
+        Partial(denoise, p), x, GRID, trace=likelihood.hutchinson_trace(key, x)
+    ),
+}
+
 FAMILIES = {
+    "diffusion": ([diffusion_losses, likelihood, variational], DIFFUSION_CALLS),
     "flows": ([flow_losses], FLOW_CALLS),
     "vae": ([losses], VAE_CALLS),
     "gan": ([gan_losses, penalties], GAN_CALLS),
@@ -161,6 +221,7 @@ CALLS = {
 """Name of a loss to ``(key, parameters, x [B, N]) -> loss``; parameters include its knobs."""
 
 CORRUPTIONS = {"vae.masking_noise", "vae.gaussian_noise"}
+TRACES = {"diffusion.exact_trace", "diffusion.hutchinson_trace"}
 BATCH_LOSSES = {"vae.free_bits_batch"}
 
 each_loss = pytest.mark.parametrize("name", CALLS)
@@ -223,7 +284,7 @@ def test_every_public_loss_joins():
         and function.__module__ == module.__name__
         and not name.startswith("_")
     }
-    assert public == set(CALLS) | CORRUPTIONS
+    assert public == set(CALLS) | CORRUPTIONS | TRACES
 
 
 @each_loss
