@@ -248,3 +248,15 @@ def test_array_split():
     ):
         with pytest.raises(ValueError, match=message):
             data.ArraySplit(arrays)
+
+
+def test_stacked_digits_are_three_digits_of_the_same_split():
+    stacked, digits = data.load("stacked_digits"), data.load("digits")
+    assert (stacked.shape, stacked.levels, stacked.class_names) == ((8, 8, 3), 17, None)
+    for split, known in ((stacked.train, digits.train), (stacked.test, digits.test)):
+        one = {x.tobytes() for x in known.gather(np.arange(len(known)))["x"][..., 0]}
+        x = split.gather(np.arange(len(split)))["x"]
+        channels = [x[i, ..., c].tobytes() for i in range(len(x)) for c in range(3)]
+        assert set(channels) <= one
+        assert len(set(channels)) > 0.95 * len(one)
+        assert len({each.tobytes() for each in x}) > 0.99 * len(x)

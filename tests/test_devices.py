@@ -15,7 +15,7 @@ import pytest
 from gan_games import IMAGES, LEVELS, NUM_CLASSES, ODD_SHAPE, SGD, WEIGHT, image_game, start
 from vae_states import random_state
 
-from jaxgen import flows, vae
+from jaxgen import diffusion, flows, vae
 from jaxgen.gan import Rules, alternating_algorithm, penalties, simultaneous_algorithm
 from jaxgen.gan.models import MLPCritic, MLPGenerator
 from jaxgen.types import Algorithm
@@ -69,6 +69,14 @@ def glow_of_labels():
     return flows.likelihood_algorithm(model, SMALL_STEPS, num_classes=NUM_CLASSES)
 
 
+def diffusion_of_dropout_and_labels():
+    network = diffusion.UNet((4,), num_blocks=1, dropout_rate=0.3)
+    model = diffusion.Diffusion(
+        network, diffusion.schedules.Cosine(), "v", LEVELS, num_classes=NUM_CLASSES
+    )
+    return diffusion.diffusion_algorithm(model, SGD, lambda *_: None, label_dropout=0.5)
+
+
 def start_of_data(algorithm, batch):
     return jax.jit(algorithm.init)(jax.random.key(0), batch)
 
@@ -86,6 +94,12 @@ FAMILIES = {
     ),
     "vae of importance weights": (importance_weights, random_state, IMAGES, (8,)),
     "glow of learned noise and labels": (glow_of_labels, start_of_data, IMAGES, (2, 4, 8)),
+    "diffusion of dropout and labels": (
+        diffusion_of_dropout_and_labels,
+        start_of_data,
+        IMAGES,
+        (2, 4, 8),
+    ),
     "denoising autoencoder": (denoising, random_state, IMAGES, (8,)),
 }
 """Name to what makes the algorithm, its state of a batch, the batch `[16, ...]`, and the counts."""

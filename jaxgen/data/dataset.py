@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-OWN_NAMES = ("digits", "ring", "grid", "moons", "checkerboard")
+OWN_NAMES = ("digits", "stacked_digits", "ring", "grid", "moons", "checkerboard")
 """Data sets that need no file."""
 FOLDER_PREFIX = "folder:"
 """Before the path of a folder of images, where a data set is named."""

@@ -26,7 +26,8 @@ def load(
     """Loads a data set by name.
 
     Args:
-        name: `digits` (8x8 images, no file needed), a toy density in the plane (`ring`, `grid`,
+        name: `digits` (8x8 images, no file needed), `stacked_digits` (three of them as channels, which
+            have a thousand combinations of classes), a toy density in the plane (`ring`, `grid`,
             `moons`, `checkerboard`), `folder:PATH` (image files), or the name of a
             tensorflow-datasets image data set, as `mnist` or `celeb_a/config:2.1.0`.
         data_dir: where prepared tensorflow-datasets lie; None for their usual place
@@ -127,6 +128,10 @@ def _load_own(name: str, *, size: tuple[int, int] | None, levels: int | None) ->
         from jaxgen.data import digits
 
         dataset = digits.load_digits()
+    elif name == "stacked_digits":
+        from jaxgen.data import digits
+
+        dataset = digits.load_stacked_digits()
     else:
         from jaxgen.data import toy
 
