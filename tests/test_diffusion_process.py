@@ -216,6 +216,14 @@ def test_grids_refuse_what_they_cannot_cut():
             grids.grid_of_betas(np.array(betas), 1)
 
 
+def test_grids_may_be_made_within_a_program():
+    @jax.jit
+    def first(x):
+        return x + grids.sampling_grid(schedules.Cosine(), 3, spacing="log_snr").log_snr(0)
+
+    np.testing.assert_allclose(first(0.0), -10.0, rtol=1e-6)
+
+
 def test_the_number_of_steps_is_known_unless_it_is_an_array():
     grid = grids.bound_grid(schedules.Cosine(), 3)
     assert grids.static_steps(grid) == 3

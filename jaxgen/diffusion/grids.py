@@ -186,8 +186,8 @@ def _check(num_steps: int) -> None:
 
 
 def _levels(schedule: Callable[[Any], Array], t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Times and their log-SNR in float64."""
-    with jax.enable_x64(True):
+    """Times and their log-SNR in float64, also within a function that is traced."""
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():
         return t, np.asarray(schedule(t), np.float64)
 
 
