@@ -10,7 +10,7 @@ from jaxgen.arrays import at_least_float32
 from jaxgen.diffusion.attention import SelfAttention
 from jaxgen.diffusion.embedding import Embedding
 from jaxgen.diffusion.process import add_leaves
-from jaxgen.nn import Conv, GroupNorm, dropout, upsample_nearest
+from jaxgen.nn import Conv, GroupNorm, add_bias, conv_transpose, dropout, space_to_depth
 from jaxgen.types import Array
 
 _ZEROS = nn.initializers.zeros_init()
@@ -69,7 +69,7 @@ class UNet(nn.Module):
         kept: list[list[Array]] = []
         for level, features in enumerate(self.channels):
             if level:
-                h = Conv(features, 3, strides=2, padding=((1, 1), (1, 1)), dtype=self.dtype)(h)
+                h = Conv(features, 1, dtype=self.dtype)(space_to_depth(h))
             kept.append([])
             for _ in range(self.num_blocks):
                 h = attention(block(features, h), level)
@@ -80,8 +80,8 @@ class UNet(nn.Module):
             for _ in range(self.num_blocks):
                 h = attention(block(features, h, kept[level].pop()), level)
             if level:
-                h = Conv(self.channels[level - 1], 3, dtype=self.dtype)(upsample_nearest(h))
-        h = nn.silu(GroupNorm(dtype=self.dtype)(h))
+                h = _Upsample(self.channels[level - 1], self.dtype)(h)
+        h = GroupNorm(self.dtype, is_activated=True)(h)
         h = Conv(num, 3, kernel_init=_ZEROS, dtype=self.dtype)(h)
         return at_least_float32(h[:, :height, :width])
 
@@ -110,16 +110,37 @@ class _Block(nn.Module):
         is_same = len(inputs) == 1 and inputs[0].shape[-1] == self.features
         hidden, past = [], []
         for i, x in enumerate(inputs):
-            normed = nn.silu(GroupNorm(dtype=self.dtype)(x))
+            normed = GroupNorm(self.dtype, is_activated=True)(x)
             hidden.append(Conv(self.features, 3, use_bias=i == 0, dtype=self.dtype)(normed))
             shortcut = Conv(self.features, 1, use_bias=i == 0, dtype=self.dtype)
             past.append(x if is_same else shortcut(x))
         told = nn.Dense(2 * self.features, kernel_init=_ZEROS, dtype=self.dtype)(embedding)
-        scale, shift = jnp.split(told[:, None, None], 2, axis=-1)
-        h = GroupNorm(dtype=self.dtype)(add_leaves(hidden))
-        h = nn.silu(h * (1.0 + scale) + shift)
+        scale, shift = jnp.split(told, 2, axis=-1)
+        h = GroupNorm(self.dtype, is_activated=True)(add_leaves(hidden), scale, shift)
         h = dropout(dropout_keys, h, rate=self.dropout_rate, layer=self.number)
         return add_leaves(past) + Conv(self.features, 3, kernel_init=_ZEROS, dtype=self.dtype)(h)
+
+
+class _Upsample(nn.Module):
+    """A 3x3 convolution of the image twice as large, whose pixels are repeated, without making it.
+
+    Repeating pixels and the convolution together are the adjoint of one 4x4 convolution of stride
+    2, which takes four products for a pixel in place of nine.
+    """
+
+    features: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
+        flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+        shifts = [((i, 1 - i), (j, 1 - j), (0, 0), (0, 0)) for i in (0, 1) for j in (0, 1)]
+        wide = add_leaves([jnp.pad(flipped, shift) for shift in shifts]).astype(self.dtype)
+        y = conv_transpose(x.astype(self.dtype), wide, stride=2)
+        return add_bias(y, bias.astype(self.dtype))
 
 
 def _pad(x: Array, multiple: int) -> Array:
