@@ -36,9 +36,13 @@ _MOST_EXACT = 16  # Numbers of an example whose derivatives are taken one by one
 
 def build_model(settings: DiffusionSettings, info: DataInfo) -> diffusion.Diffusion:
     """Builds the network of a run, or raises ValueError if a setting does not fit the data."""
-    own = settings.model
+    own, network = settings.model, _network(settings, info)
+    if info.levels is None:
+        require_default(own, "pixel_phases", "the data are vectors")
+    elif own.pixel_phases:
+        network = diffusion.PixelPhases(network, info.levels)
     return diffusion.Diffusion(
-        _network(settings, info),
+        network,
         _SCHEDULES[own.schedule],
         own.prediction,
         info.levels,
@@ -90,7 +94,8 @@ def build(settings: DiffusionSettings, info: DataInfo, path: pathlib.Path | None
         ema_decay=settings.training.ema_decay,
         bounds=_bounds(settings, model, info),
     )
-    words = f"{own.prediction} prediction, {type(model.network).__name__}, {own.schedule} schedule"
+    network = type(_network(settings, info)).__name__
+    words = f"{own.prediction} prediction, {network}, {own.schedule} schedule"
     return Method(
         algorithm,
         words,

@@ -37,6 +37,9 @@ class Settings:
     """Blocks or layers (dit, mlp)."""
     patch_size: Annotated[int, AT_LEAST_1, OnlyWith(backbone=("dit",))] = 2
     """Side of a patch in pixels (dit)."""
+    pixel_phases: bool = True
+    """Show the network where noisy pixels lie between the pixel values, by sines; the bound of the
+    likelihood gains much by it (images)."""
     dropout_rate: Annotated[float, SHARE] = 0.0
     """Share of features dropped in training."""
     conditional: bool = False

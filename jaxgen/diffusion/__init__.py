@@ -16,6 +16,7 @@ from jaxgen.diffusion.dit import DiT
 from jaxgen.diffusion.likelihood_bounds import Bounds
 from jaxgen.diffusion.mlp import MLP
 from jaxgen.diffusion.models import Diffusion
+from jaxgen.diffusion.pixel_phases import PixelPhases
 from jaxgen.diffusion.unet import UNet
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Bounds",
     "DiT",
     "Diffusion",
+    "PixelPhases",
     "UNet",
     "diffusion_algorithm",
     "grids",
