@@ -23,8 +23,8 @@ class DataSettings:
     """Which examples to learn from."""
 
     dataset: str = "digits"
-    """digits, stacked_digits, ring, grid, moons or checkerboard (no download), folder:PATH (a folder of images), or
-    the name of a TFDS image data set."""
+    """digits, stacked_digits, ring, grid, moons or checkerboard (no download), folder:PATH (a
+    folder of images), or the name of a TFDS image data set."""
     data_dir: str | None = None
     """Where TFDS data sets lie; by default ~/tensorflow_datasets."""
     image_size: tuple[int, int] | None = None

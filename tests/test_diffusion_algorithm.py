@@ -123,7 +123,7 @@ def test_samples_do_not_depend_on_the_number_of_devices(trained):
     devices = jax.local_device_count()
     numbers = np.arange(devices, dtype=np.int32)[:, None]
     label = np.zeros((devices, 1, 2), np.int32)
-    x = np.asarray(run(state, jax.random.key(5), numbers, label))
+    x = np.asarray(run(state, jax.random.key(5), 1, numbers, label))
     alone = jax.jit(algorithm.sample, static_argnums=2)
     for block in (0, devices - 1):
         key = jax.random.fold_in(jax.random.key(5), block)

@@ -26,10 +26,10 @@ def load(
     """Loads a data set by name.
 
     Args:
-        name: `digits` (8x8 images, no file needed), `stacked_digits` (three of them as channels, which
-            have a thousand combinations of classes), a toy density in the plane (`ring`, `grid`,
-            `moons`, `checkerboard`), `folder:PATH` (image files), or the name of a
-            tensorflow-datasets image data set, as `mnist` or `celeb_a/config:2.1.0`.
+        name: `digits` (8x8 images, no file needed), `stacked_digits` (three of them as channels),
+            a toy density in the plane (`ring`, `grid`, `moons`, `checkerboard`), `folder:PATH`
+            (image files), or the name of a tensorflow-datasets image data set, as `mnist` or
+            `celeb_a/config:2.1.0`.
         data_dir: where prepared tensorflow-datasets lie; None for their usual place
             (`TFDS_DATA_DIR` or `~/tensorflow_datasets`).
         image_size: `(height, width)`, or one number for a square, at least 1: the shorter side is

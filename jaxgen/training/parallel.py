@@ -130,18 +130,23 @@ def sample_blocks(algorithm: Algorithm, block_size: int) -> Callable[..., Any]:
         block_size: samples of a block.
 
     Returns:
-        ``(state, key, numbers [devices, K], label [devices, K, block_size]) -> x``,
-        `[devices, K, block_size, ...]`, for the numbers of the K blocks of each device; the label
-        is None for an algorithm without labels.
+        ``(state, key, count, numbers [devices, K], label [devices, K, block_size]) -> x``,
+        `[devices, K, block_size, ...]`, for the numbers of the blocks of each device, of which the
+        first `count` are sampled and the others zeros; the label is None for an algorithm without
+        labels.
     """
 
-    def run(sample: Any, state: PyTree, key: Key, numbers: Array, label: Array | None) -> Array:
-        def block(inputs: tuple[Array, Array | None]) -> Array:
-            number, classes = inputs
-            return sample(state, jax.random.fold_in(key, number), block_size, classes)
+    def run(
+        sample: Any, state: PyTree, key: Key, count: Array, numbers: Array, label: Array | None
+    ) -> Array:
+        def block(i: Array) -> Array:
+            classes = None if label is None else label[i]
+            return sample(state, jax.random.fold_in(key, numbers[i]), block_size, classes)
 
-        return jax.lax.map(block, (numbers, label))
+        like = jax.eval_shape(block, 0)
+        x = jnp.zeros((len(numbers), *like.shape), like.dtype)
+        return jax.lax.fori_loop(0, count, lambda i, x: x.at[i].set(block(i)), x)
 
     devices = jax.local_devices()
-    mapped = jax.pmap(run, axis_name=AXIS, in_axes=(None, None, None, 0, 0), devices=devices)
+    mapped = jax.pmap(run, axis_name=AXIS, in_axes=(None, None, None, None, 0, 0), devices=devices)
     return functools.partial(mapped, as_pytree(algorithm.sample))
