@@ -163,10 +163,12 @@ def test_the_terms_sum_to_the_known_likelihood():
     assert_mean(diffusion + rest, -stats.norm.logpdf(X).sum())
 
 
-@pytest.mark.parametrize("num_samples", [1, 4])
-def test_the_continuous_term_does_not_depend_on_samples_or_schedule(num_samples):
+def test_the_continuous_term_does_not_depend_on_samples_or_schedule():
     expected = expected_diffusion(X, -6.0, 6.0)
-    for schedule in (schedules.Cosine(-6.0, 6.0), schedules.LogSnrLinear(-6.0, 6.0)):
+    for num_samples, schedule in (
+        (1, schedules.LogSnrLinear(-6.0, 6.0)),
+        (4, schedules.Cosine(-6.0, 6.0)),
+    ):
         found = variational.continuous_term(
             jax.random.key(1), unit_normal, rows(X), schedule, num_samples=num_samples
         )
@@ -376,12 +378,11 @@ def test_the_exact_trace_is_that_of_autodiff(float64):
 def test_the_trace_along_signs_is_unbiased():
     x = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, 6).reshape(1, 3, 2), (NUM, 3, 2))
     estimate = likelihood.hutchinson_trace(jax.random.key(0), x)
-    y, trace = estimate(mixing, x)
+    y, trace = jax.jit(lambda x: estimate(mixing, x))(x)
     np.testing.assert_allclose(y, mixing(x), rtol=1e-6)
     assert np.std(trace) > 0.1
     assert_mean(trace, jacobian_trace(x[:1])[0])
-    # The same signs at every call, of the key of each example.
-    np.testing.assert_array_equal(estimate(mixing, x)[1], trace)
+    # The signs are those of the key of each example.
     keys = jax.random.split(jax.random.key(0), NUM)
     own = likelihood.hutchinson_trace(keys[7:8], x[7:8])(mixing, x[7:8])[1]
     np.testing.assert_allclose(own[0], trace[7], rtol=1e-5)
@@ -432,9 +433,8 @@ def test_densities_and_bounds_have_gradients_and_one_program_for_arrays():
         return likelihood.ode_log_prob(Partial(scaled, scale), x, grid)[0]
 
     for loss in (bound, density):
-        step = 0.01
-        expected = (loss(0.8 + step) - loss(0.8 - step)) / (2.0 * step)
-        np.testing.assert_allclose(jax.grad(loss)(0.8), expected, rtol=1e-2)
+        (below, _), (_, slope), (above, _) = map(jax.value_and_grad(loss), (0.79, 0.8, 0.81))
+        np.testing.assert_allclose(slope, (above - below) / 0.02, rtol=1e-2)
     traces.clear()
     for num in (2, 5, 9):
         grid = any_number(grids.bound_grid(SCHEDULE, num))

@@ -484,25 +484,23 @@ def two_sines(*args):
 
 
 def test_data_of_losses_may_be_trees(mixed):
-    x, grid = jnp.asarray(mixed[0], jnp.float32), grids.bound_grid(LINEAR, 3)
+    x, key = jnp.asarray(mixed[0], jnp.float32), jax.random.key(0)
     for loss, predict, levels in (
         (losses.v_prediction, sines, LINEAR),
-        (losses.hybrid, two_sines, grid),
+        (losses.hybrid, two_sines, grids.bound_grid(LINEAR, 3)),
     ):
-        one, same, two = (
-            loss(jax.random.key(0), predict, tree, levels)
-            for tree in (x, {"a": x}, {"a": x, "b": x[:, 0]})
-        )
+        one, same = (loss(key, predict, tree, levels) for tree in (x, {"a": x}))
         np.testing.assert_allclose(same, one, rtol=1e-6)
-        assert two.shape == (4,)
-        assert np.all(two > 0.0)
+    two = losses.v_prediction(key, sines, {"a": x, "b": x[:, 0]}, LINEAR)
+    assert two.shape == (4,)
+    assert np.all(two > 0.0)
 
 
 # --- The hybrid loss ---
 
 
-def test_the_hybrid_loss_has_the_divergence_of_two_normals(mixed):
-    x, seen = jnp.asarray(mixed[0], jnp.float32), []
+def test_the_hybrid_loss_has_the_divergence_of_two_normals_at_a_random_step():
+    x, seen = np.random.default_rng(0).normal(size=(4000, 2)).astype(np.float32), []
     grid = grids.bound_grid(LINEAR, 5)
 
     def predict(x_t, log_snr, condition):
@@ -511,12 +509,14 @@ def test_the_hybrid_loss_has_the_divergence_of_two_normals(mixed):
 
     found = plain(losses.hybrid)(jax.random.key(2), predict, x, grid, bound_weight=0.1)
     x_t, log_snr = (np.asarray(array, np.float64) for array in seen)
-    # The level after that of each example, 2 less noisy of 10.
-    assert set(np.round(log_snr, 4)) <= {-4.0, -2.0, 0.0, 2.0, 4.0}
+    levels, counts = np.unique(np.round(log_snr, 4), return_counts=True)
+    np.testing.assert_allclose(levels, [-4.0, -2.0, 0.0, 2.0, 4.0])
+    assert stats.chisquare(counts).pvalue > 1e-6
+    # The next level of each example is 2 less noisy.
     (a_t, s_t), (a_s, s_s) = (
-        [row[:, None, None] for row in amplitudes(level)] for level in (log_snr, log_snr + 2.0)
+        [row[:, None] for row in amplitudes(level)] for level in (log_snr, log_snr + 2.0)
     )
-    noise = (x_t - a_t * mixed[0]) / s_t
+    noise = (x_t - a_t * x) / s_t
 
     def posterior(x0):
         """By the joint covariance of x_s and x_t."""
@@ -524,14 +524,14 @@ def test_the_hybrid_loss_has_the_divergence_of_two_normals(mixed):
         mean = a_s * x0 + covariance / s_t**2 * (x_t - a_t * x0)
         return mean, s_s**2 - covariance**2 / s_t**2
 
-    mean, variance = posterior(mixed[0])
+    mean, variance = posterior(x)
     guess, _ = posterior((x_t - s_t * np.sin(x_t)) / a_t)
     fraction, step = 0.3 + np.cos(x_t), 1.0 - (a_t / a_s) ** 2
     log_var = fraction * np.log(step) + (1.0 - fraction) * np.log(variance)
     ratio = variance / np.exp(log_var)
     kl = 0.5 * (ratio - 1.0 - np.log(ratio) + (mean - guess) ** 2 / np.exp(log_var))
     expected = (noise - np.sin(x_t)) ** 2 + 0.1 * 5 * kl
-    np.testing.assert_allclose(found, expected.sum((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(found, expected.sum(axis=1), rtol=1e-3)
 
 
 def test_the_second_term_of_the_hybrid_loss_teaches_the_variance_alone(mixed, float64):
@@ -549,17 +549,4 @@ def test_the_second_term_of_the_hybrid_loss_teaches_the_variance_alone(mixed, fl
     assert np.all(np.abs(of_fraction) > 1e-3)
     np.testing.assert_array_equal(none, np.zeros(4))
     for fraction in (-3.0, 4.0):
-        assert np.all(np.isfinite(loss(0.4, fraction, 1.0)))
-
-
-def test_the_steps_of_the_hybrid_loss_are_uniform():
-    seen, grid = [], grids.bound_grid(LINEAR, 5)
-
-    def predict(x_t, log_snr, condition):
-        seen.append(log_snr)
-        return x_t, x_t
-
-    plain(losses.hybrid)(jax.random.key(0), predict, jnp.ones((4000, 1)), grid)
-    levels, counts = np.unique(np.round(seen[0], 4), return_counts=True)
-    np.testing.assert_allclose(levels, [-4.0, -2.0, 0.0, 2.0, 4.0])
-    assert stats.chisquare(counts).pvalue > 1e-6
+        assert np.all(np.isfinite(slopes(0.4, fraction, 1.0)))
