@@ -295,33 +295,31 @@ SAMPLERS = {**DETERMINISTIC, "ancestral": ancestral}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_calls_agree_and_examples_are_independent_of_their_batch(name):
-    keys = jax.random.split(jax.random.key(3), 8)
-    x = jax.random.normal(jax.random.key(4), (8, 3))
-    grid, run = grids.sampling_grid(schedules.Linear(), 6), program(SAMPLERS[name], two_points)
-    first = run(keys, x, grid)
+def test_calls_agree_and_frames_and_batches_make_no_difference(name):
+    keys, x = jax.random.split(jax.random.key(3), 4), jnp.asarray(START, jnp.float32)
+    grid, run = grids.sampling_grid(schedules.Linear(), 6), program(SAMPLERS[name], two_points, 7)
+    last, frames = run(keys, x, grid)
     # Traced anew for another shape, which shows what a function would remember.
-    np.testing.assert_allclose(run(keys[1:2], x[1:2], grid)[0], first[1], rtol=1e-6)
-    np.testing.assert_array_equal(run(keys, x, grid), first)
+    alone, _ = run(keys[1:2], x[1:2], grid)
+    np.testing.assert_allclose(alone[0], last[1], rtol=1e-6)
+    np.testing.assert_array_equal(run(keys, x, grid)[0], last)
     if name == "ancestral":
-        np.testing.assert_array_equal(run(jax.random.key(3), x, grid), first)
+        np.testing.assert_array_equal(run(jax.random.key(3), x, grid)[0], last)
+    assert_frames_are_the_states(frames, x, last)
+    without = program(SAMPLERS[name], two_points)(keys, x, grid)
+    np.testing.assert_allclose(without, last, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_frames_are_states_from_the_first_to_the_last(name):
-    x, grid = jnp.asarray(START, jnp.float32), grids.sampling_grid(schedules.Linear(), 6)
-    last, frames = program(SAMPLERS[name], two_points, 7)(jax.random.key(0), x, grid)
+def assert_frames_are_the_states(frames, x, last):
     np.testing.assert_array_equal(frames[0], x)
     np.testing.assert_array_equal(frames[6], last)
     assert len(np.unique(frames[:, 0])) == 7
-    found = program(SAMPLERS[name], two_points)(jax.random.key(0), x, grid)
-    np.testing.assert_allclose(found, last, rtol=1e-5)
 
 
 @pytest.mark.parametrize("num_frames", [1, 3])
 def test_fewer_frames_are_spread_evenly(num_frames):
     x, grid = jnp.asarray(START, jnp.float32), grids.sampling_grid(schedules.Linear(), 6)
-    _, every = program(ddim, two_points, 7)(jax.random.key(0), x, grid)
+    _, every = program(ddim, two_points, 7)(jax.random.split(jax.random.key(0), 4), x, grid)
     _, frames = program(ddim, two_points, num_frames)(jax.random.key(0), x, grid)
     expected = every[:1] if num_frames == 1 else every[:: 6 // (num_frames - 1)]
     np.testing.assert_allclose(frames, expected, rtol=1e-6)
