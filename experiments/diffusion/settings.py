@@ -58,7 +58,7 @@ class Sampling:
     sampler: Literal["ancestral", "ddim", "plms", "dpm_solver", "heun"] = "ancestral"
     """The steps: with fresh noise (ancestral, and ddim with eta), or deterministic, of first (ddim)
     or higher order."""
-    num_sampling_steps: Annotated[int, AT_LEAST_1] = 100
+    num_sampling_steps: Annotated[int, AT_LEAST_1] = 250
     """Steps from noise to data; each calls the network once, heun twice."""
     spacing: Literal["time", "log_snr"] = "time"
     """Whether the steps are even in time or in log-SNR."""
