@@ -8,12 +8,14 @@ import pathlib
 import re
 from types import ModuleType
 
-from jaxgen import flows, gan, vae
+from jaxgen import diffusion, flows, gan, vae
 from jaxgen.files import write_atomically
 
 _FAMILIES = {
     "vae.losses": vae.losses,
     "flows.losses": flows.losses,
+    "diffusion.losses": diffusion.losses,
+    "diffusion.variational": diffusion.variational,
     "gan.losses": gan.losses,
     "gan.penalties": gan.penalties,
 }

@@ -78,3 +78,11 @@ def test_own_method_reaches_the_entropy_of_each_pixel(tmp_path, monkeypatch):
     counts = np.stack([(digits.train.arrays["x"] == level).mean(axis=0) for level in range(17)])
     entropy = -np.sum(np.where(counts > 0, counts * np.log(np.maximum(counts, 1e-12)), 0.0))
     assert -entropy - 0.5 < reached <= -entropy + 1e-3
+
+
+def test_a_diffusion_model_is_a_loss_and_a_sampler(key):
+    names = {"key": key, "x": np.ones((3, 2), np.float32), "noise": np.ones((3, 2), np.float32)}
+    names["predict"] = lambda x_t, log_snr, condition: 0.5 * x_t
+    exec(block_with("diffusion.losses.noise_prediction"), names)
+    assert names["loss"].shape == (3,) and names["samples"].shape == (3, 2)
+    assert np.all(np.isfinite(names["samples"]))
