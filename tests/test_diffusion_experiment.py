@@ -117,7 +117,8 @@ def test_a_run_is_measured_drawn_sampled_guided_and_goes_on(call, tmp_path):
     assert "noise prediction, UNet, linear schedule" in out
     assert "reconstruction_bits_per_dim" in out
     pictures = {path.name for path in (run_dir / "samples").iterdir()}
-    expected = {"forward_process.png", "reverse_process.png", "reverse_process.gif"}
+    kinds = ("forward_process", "reverse_process")
+    expected = {f"{kind}.{ending}" for kind in kinds for ending in ("png", "gif")}
     assert {*expected, "noise_levels.png", "likelihoods.png"} <= pictures
 
     out_file = tmp_path / "x.npz"

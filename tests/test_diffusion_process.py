@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from jaxgen.diffusion import grids, losses, process, schedules, weighting
+from jaxgen.diffusion import grids, losses, process, schedules, trees, weighting
 
 SCHEDULES = {
     "linear": schedules.Linear(),
@@ -333,15 +333,15 @@ def test_noise_is_standard_normal():
 
 def test_sums_of_trees(mixed):
     x, y, *_ = mixed
-    found = process.combine((2.0, [x, x[:, 0]]), (LOG_SNR, [y, y[:, 0]]))
+    found = trees.combine((2.0, [x, x[:, 0]]), (LOG_SNR, [y, y[:, 0]]))
     expected = 2.0 * x + LOG_SNR[:, None, None] * y
     np.testing.assert_allclose(found[0], expected, rtol=1e-5)
     np.testing.assert_allclose(found[1], expected[:, 0], rtol=1e-5)
-    distance = process.squared_distance([jnp.asarray(x), x[:, 0]], [jnp.asarray(y), y[:, 0]])
+    distance = trees.squared_distance([jnp.asarray(x), x[:, 0]], [jnp.asarray(y), y[:, 0]])
     error = (x - y) ** 2
     np.testing.assert_allclose(distance, error.sum((1, 2)) + error[:, 0].sum(1), rtol=1e-5)
-    assert process.squared_distance(jnp.bfloat16(x), jnp.bfloat16(y)).dtype == jnp.float32
-    np.testing.assert_allclose(process.add_leaves({"a": x, "b": (y, y)}), x + 2.0 * y)
+    assert trees.squared_distance(jnp.bfloat16(x), jnp.bfloat16(y)).dtype == jnp.float32
+    np.testing.assert_allclose(trees.add_leaves({"a": x, "b": (y, y)}), x + 2.0 * y)
 
 
 @each_kind

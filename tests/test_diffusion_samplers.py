@@ -45,7 +45,7 @@ def float64():
 def noise_in_second_row(monkeypatch):
     """Draws that are 0 in the first example and 1 in the second."""
     monkeypatch.setattr(
-        samplers,
+        samplers.stochastic,
         "draw_noise",
         lambda _, like: jnp.broadcast_to(jnp.arange(2.0, dtype=like.dtype)[:, None], like.shape),
     )

@@ -18,7 +18,8 @@ PATHS = sorted(ROOT.rglob("*.py"))
 MATHEMATICS = (
     "diffusion/guidance.py",
     "diffusion/losses.py",
-    "diffusion/samplers.py",
+    "diffusion/samplers/deterministic.py",
+    "diffusion/samplers/stochastic.py",
     "diffusion/variational.py",
     "distributions.py",
     "gan/losses.py",

@@ -28,7 +28,8 @@ def draw(trained: Trained) -> None:
     """Draws every picture into `samples`."""
     folder, info = trained.directory.samples, trained.info
     forward, reverse = _forward(trained), _reverse(trained)
-    write_film(folder / "reverse_process.gif", reverse, info)
+    for name, frames in (("forward", forward), ("reverse", reverse)):
+        write_film(folder / f"{name}_process.gif", frames, info)
     if info.levels is None:
         pairs = (forward[:: len(forward) // 5], reverse[:: len(reverse) // 5])
         for name, x in zip(("forward", "reverse"), pairs, strict=True):

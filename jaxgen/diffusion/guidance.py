@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgen.diffusion.process import Denoiser, amplitudes, combine
+from jaxgen.diffusion.process import Denoiser, amplitudes
+from jaxgen.diffusion.trees import combine
 from jaxgen.types import Array, PyTree
 
 

@@ -12,15 +12,8 @@ import jax.numpy as jnp
 
 from jaxgen.arrays import at_least_float32, example_keys, split_keys, sum_event
 from jaxgen.diffusion.grids import Grid
-from jaxgen.diffusion.process import (
-    Kind,
-    Predictor,
-    add_leaves,
-    diffuse,
-    draw_noise,
-    squared_distance,
-    target,
-)
+from jaxgen.diffusion.process import Kind, Predictor, diffuse, draw_noise, target
+from jaxgen.diffusion.trees import add_leaves, squared_distance
 from jaxgen.diffusion.weighting import Weighting, weight
 from jaxgen.types import Array, Key, PyTree, jit_loss
 

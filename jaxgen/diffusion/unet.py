@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxgen.arrays import at_least_float32
 from jaxgen.diffusion.attention import SelfAttention
 from jaxgen.diffusion.embedding import Embedding
-from jaxgen.diffusion.process import add_leaves
+from jaxgen.diffusion.trees import add_leaves
 from jaxgen.nn import Conv, GroupNorm, add_bias, conv_transpose, dropout, space_to_depth
 from jaxgen.types import Array
 

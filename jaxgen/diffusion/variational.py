@@ -12,14 +12,8 @@ import jax.numpy as jnp
 
 from jaxgen.arrays import at_least_float32, example_keys, split_keys, sum_event
 from jaxgen.diffusion.grids import Grid, static_steps
-from jaxgen.diffusion.process import (
-    Denoiser,
-    add_leaves,
-    amplitudes,
-    diffuse,
-    draw_noise,
-    squared_distance,
-)
+from jaxgen.diffusion.process import Denoiser, amplitudes, diffuse, draw_noise
+from jaxgen.diffusion.trees import add_leaves, squared_distance
 from jaxgen.distributions import Normal
 from jaxgen.pixels import to_model_range
 from jaxgen.types import Array, Key, PyTree, jit_loss
