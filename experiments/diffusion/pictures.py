@@ -15,7 +15,7 @@ from experiments.sample_sheets import sheet
 from jaxgen import plots
 from jaxgen.arrays import example_keys
 from jaxgen.data import labelled, subset
-from jaxgen.diffusion import models, process, variational
+from jaxgen.diffusion import guidance, models, process, variational
 
 _NUM_ROWS = 6
 _NUM_SHOWN = 64
@@ -43,9 +43,10 @@ def draw(trained: Trained) -> None:
         title = "From data to noise: log signal-to-noise ratio from left to right"
         x = np.swapaxes(forward[:, :_NUM_ROWS], 0, 1)
         grid(folder / "forward_process.png", x, row_labels=rows, column_labels=columns, title=title)
-        steps = trained.settings.sampling.num_sampling_steps
-        columns = [f"{round(steps * i / (len(reverse) - 1))}" for i in range(len(reverse))]
-        title = f"From noise to samples: step of {trained.settings.sampling.sampler}, left to right"
+        own = trained.settings.sampling
+        due = np.linspace(0, own.num_sampling_steps, len(reverse)).round().astype(int)
+        columns = [str(step) for step in due]
+        title = f"From noise to samples: number of steps done ({own.sampler})"
         x = np.swapaxes(reverse[:, :_NUM_ROWS], 0, 1)
         rows = ["sample"] * len(x)
         grid(folder / "reverse_process.png", x, row_labels=rows, column_labels=columns, title=title)
@@ -89,6 +90,8 @@ def _draw_levels(trained: Trained) -> None:
         def error(level: jax.Array) -> jax.Array:
             rows = jnp.full(len(x), level)
             denoise = models.bind(model, variables)
+            if model.levels is not None:
+                denoise = guidance.clip(denoise)  # As in the bound.
             each = variational.denoising_error(keys, denoise, x, rows, condition=condition)
             return jnp.mean(each) / x[0].size
 
