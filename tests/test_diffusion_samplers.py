@@ -437,3 +437,20 @@ def test_steps_may_begin_where_no_signal_is_left(sampler):
         np.testing.assert_allclose(
             found, references.ddim(two_points_numpy, START, *levels(grid)), atol=1e-5
         )
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_the_noise_of_ddim_has_a_gradient(eta):
+    grid = grids.sampling_grid(schedules.Cosine(), 4)
+    x = jnp.ones((1, 2))
+
+    @jax.jit
+    def total(eta):
+        denoise = lambda x, log_snr, _: 0.5 * x  # noqa: E731
+        return jnp.sum(samplers.ddim(jax.random.key(0), denoise, x, grid, eta=eta))
+
+    slope = jax.grad(total)(eta)
+    assert jnp.isfinite(slope)
+    if eta < 1.0:
+        difference = (total(eta + 1e-2) - total(eta)) / 1e-2
+        np.testing.assert_allclose(slope, difference, atol=0.1)

@@ -48,9 +48,11 @@ def ddim(
 
     def step(keys: Key, x: PyTree, memory: Any, i: Array, t: Level, s: Level) -> tuple[PyTree, Any]:
         x0 = denoise(x, for_each(t.log_snr, x), condition)
-        variance = jnp.minimum(jnp.square(eta * s.s / t.s) * lost_signal(t, s), jnp.square(s.s))
-        x = towards(x0, x, t, s, jnp.sqrt(jnp.square(s.s) - variance))
-        return combine((1.0, x), (jnp.sqrt(variance), draw_noise(keys, x))), memory
+        fresh = jnp.minimum(eta * s.s / t.s * jnp.sqrt(lost_signal(t, s)), s.s)
+        rest = (s.s - fresh) * (s.s + fresh)
+        # Not the root of 0, whose gradient is infinite, where all noise is fresh or none is left.
+        along = jnp.where(rest > 0.0, jnp.sqrt(jnp.where(rest > 0.0, rest, 1.0)), 0.0)
+        return combine((1.0, towards(x0, x, t, s, along)), (fresh, draw_noise(keys, x))), memory
 
     return walk(step, key, x_T, None, grid, num_frames)
 
