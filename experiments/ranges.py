@@ -15,20 +15,24 @@ class Range:
         low: the least number.
         high: the bound above, which is not in the range.
         is_open: whether `low` is not in the range either.
+        is_closed: whether `high` is in the range after all.
     """
 
     low: float
     high: float = math.inf
     is_open: bool = False
+    is_closed: bool = False
 
     def __contains__(self, value: float) -> bool:
         """Whether a number lies in the range."""
-        return (self.low < value if self.is_open else self.low <= value) and value < self.high
+        is_above = self.low < value if self.is_open else self.low <= value
+        return is_above and (value <= self.high if self.is_closed else value < self.high)
 
     def __str__(self) -> str:
         """The range in words."""
         if self.high < math.inf:
-            return f"in {'(' if self.is_open else '['}{self.low:g}, {self.high:g})"
+            ends = "(" if self.is_open else "[", "]" if self.is_closed else ")"
+            return f"in {ends[0]}{self.low:g}, {self.high:g}{ends[1]}"
         return f"a finite number above {self.low:g}" if self.is_open else f"at least {self.low:g}"
 
 

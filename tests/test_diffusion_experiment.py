@@ -87,6 +87,10 @@ REFUSED = {
         INFO,
         {"backbone": "dit", "features": 100, "num_heads": 3},
     ),
+    "conditional: True, expected a model without classes": (
+        PLANE,
+        {"features": 8, "conditional": True},
+    ),
     "guidance_scale: 2.0, expected 1": (INFO, {"sampling": Sampling(guidance_scale=2.0)}),
     "classifier_scale: 2.0, expected 0 for a run without a classifier": (
         INFO,
@@ -100,6 +104,15 @@ def test_settings_that_do_not_fit_are_refused(message):
     info, own = REFUSED[message]
     with pytest.raises(ValueError, match=message):
         build(settings(**own), info, None)
+
+
+@pytest.mark.parametrize(
+    "own", [{"sampler": "ddim", "eta": 1.5}, {"num_sampling_steps": 20_000}, {"eta": 0.5}]
+)
+def test_samplers_without_sense_are_refused(own):
+    with pytest.raises(ValueError, match="expected"):
+        Sampling(**own)
+    assert Sampling("ddim", eta=1.0).eta == 1.0
 
 
 def samples_of(call, run_dir, out, *arguments):
@@ -117,8 +130,8 @@ def test_a_run_is_measured_drawn_sampled_guided_and_goes_on(call, tmp_path):
     assert "noise prediction, UNet, linear schedule" in out
     assert "reconstruction_bits_per_dim" in out
     pictures = {path.name for path in (run_dir / "samples").iterdir()}
-    kinds = ("forward_process", "reverse_process")
-    expected = {f"{kind}.{ending}" for kind in kinds for ending in ("png", "gif")}
+    kinds = ("process.png", "film.gif")
+    expected = {f"{way}_{kind}" for way in ("forward", "reverse") for kind in kinds}
     assert {*expected, "noise_levels.png", "likelihoods.png"} <= pictures
 
     out_file = tmp_path / "x.npz"
@@ -129,7 +142,8 @@ def test_a_run_is_measured_drawn_sampled_guided_and_goes_on(call, tmp_path):
     film = ("--film", "--label", 7, "--out", tmp_path / "x.png")
     code, out, err = call(sample, run_dir, *FEW, *film)
     assert code == 0 and "x.gif" in out, err
-    assert Image.open(tmp_path / "x.gif").n_frames > 1
+    with Image.open(tmp_path / "x.gif") as film:
+        assert film.n_frames > 1
 
     code, out, err = call(evaluate, run_dir, "--ode", "--ode-steps", 1, "--bound-steps", 2)
     assert code == 0, err
@@ -148,7 +162,7 @@ def test_a_classifier_guides_a_run_without_classes(call, tmp_path):
     code, out, err = call(classifier, *line)
     assert code == 0 and "test clean accuracy" in out, err
     code, _, err = call(classifier, run_dir, "--steps", 2, "--channels", 8)
-    assert code == 2 and "channels: (8,), expected those of the classifier" in err
+    assert code == 2 and "expected [4, 4] as of the classifier" in err
     free = samples_of(call, run_dir, out_file)
     guided = samples_of(call, run_dir, out_file, "--classifier-scale", 50, "--label", 3)
     assert np.any(free != guided)

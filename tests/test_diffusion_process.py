@@ -203,10 +203,10 @@ def test_an_end_without_signal():
 
 def test_grids_refuse_what_they_cannot_cut():
     for make in (grids.sampling_grid, grids.bound_grid):
-        with pytest.raises(ValueError, match="^num_steps: 0, expected at least 1$"):
+        with pytest.raises(ValueError, match="^num_steps: 0, expected an integer, at least 1$"):
             make(schedules.Cosine(), 0)
     for make in (grids.linear_betas, grids.cosine_betas):
-        with pytest.raises(ValueError, match="^num_steps: 0, expected at least 1$"):
+        with pytest.raises(ValueError, match="^num_steps: 0, expected an integer, at least 1$"):
             make(0)
     for num_steps in (0, 11):
         with pytest.raises(ValueError, match=f"^num_steps: {num_steps}, expected 1 to 10$"):
@@ -550,3 +550,18 @@ def test_the_second_term_of_the_hybrid_loss_teaches_the_variance_alone(mixed, fl
     np.testing.assert_array_equal(none, np.zeros(4))
     for fraction in (-3.0, 4.0):
         assert np.all(np.isfinite(slopes(0.4, fraction, 1.0)))
+
+
+def test_words_without_meaning_are_refused():
+    with pytest.raises(ValueError, match="spacing: 'even', expected time or log_snr"):
+        grids.sampling_grid(schedules.Cosine(), 2, spacing="even")
+    with pytest.raises(ValueError, match="spacing: 'time', expected trailing or linspace"):
+        grids.grid_of_betas(grids.linear_betas(4), 2, spacing="time")
+    with pytest.raises(ValueError, match="num_steps: 2.5, expected an integer"):
+        grids.sampling_grid(schedules.Cosine(), 2.5)
+    with pytest.raises(ValueError, match="kind: 'nois', expected noise, x0, v, velocity"):
+        process.denoiser(lambda x, log_snr, condition: x, "nois")
+    with pytest.raises(AssertionError, match="shape"):
+        losses.noise_prediction(
+            jax.random.key(0), lambda x, *_: x[:, :1], jnp.ones((3, 2)), schedules.Cosine()
+        )

@@ -37,6 +37,8 @@ _MOST_EXACT = 16  # Numbers of an example whose derivatives are taken one by one
 def build_model(settings: DiffusionSettings, info: DataInfo) -> diffusion.Diffusion:
     """Builds the network of a run, or raises ValueError if a setting does not fit the data."""
     own, network = settings.model, _network(settings, info)
+    expected = "a model without classes, since the data have no labels"
+    require(not own.conditional or info.num_classes is not None, "conditional", True, expected)
     if info.levels is None:
         require_default(own, "pixel_phases", "the data are vectors")
     elif own.pixel_phases:

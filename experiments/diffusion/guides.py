@@ -92,20 +92,17 @@ def make_algorithm(
     return noisy_classifier.classifier_algorithm(model, network, optimizer, ema_decay=0.999)
 
 
-def save_settings(folder: pathlib.Path, channels: Sequence[int]) -> None:
-    """Writes what `make_guide` must know to find the classifier again.
+def save_settings(folder: pathlib.Path, channels: Sequence[int], learning_rate: float) -> None:
+    """Writes what `make_guide` must know to find the classifier again, and what it learns by.
 
     Raises:
         ValueError: if the run has a classifier of other settings.
     """
-    path, record = folder / _SETTINGS, {"channels": list(channels)}
+    path, record = folder / _SETTINGS, {"channels": list(channels), "learning_rate": learning_rate}
     known = read_object(path) or record
-    require(
-        known == record,
-        "channels",
-        channels,
-        f"those of the classifier in {folder}, {known['channels']}; delete it for another",
-    )
+    for name, value in record.items():
+        expected = f"{known[name]} as of the classifier in {folder}; delete it for another"
+        require(known[name] == value, name, value, expected)
     write_atomically(path, json.dumps(record) + "\n")
 
 

@@ -16,6 +16,7 @@ from jaxgen import plots
 from jaxgen.arrays import example_keys
 from jaxgen.data import labelled, subset
 from jaxgen.diffusion import guidance, models, process, variational
+from jaxgen.diffusion.samplers import frame_steps
 
 _NUM_ROWS = 6
 _NUM_SHOWN = 64
@@ -29,7 +30,7 @@ def draw(trained: Trained) -> None:
     folder, info = trained.directory.samples, trained.info
     forward, reverse = _forward(trained), _reverse(trained)
     for name, frames in (("forward", forward), ("reverse", reverse)):
-        write_film(folder / f"{name}_process.gif", frames, info)
+        write_film(folder / f"{name}_film.gif", frames, info)
     if info.levels is None:
         pairs = (forward[:: len(forward) // 5], reverse[:: len(reverse) // 5])
         for name, x in zip(("forward", "reverse"), pairs, strict=True):
@@ -44,8 +45,7 @@ def draw(trained: Trained) -> None:
         x = np.swapaxes(forward[:, :_NUM_ROWS], 0, 1)
         grid(folder / "forward_process.png", x, row_labels=rows, column_labels=columns, title=title)
         own = trained.settings.sampling
-        due = np.linspace(0, own.num_sampling_steps, len(reverse)).round().astype(int)
-        columns = [str(step) for step in due]
+        columns = [str(step) for step in frame_steps(own.num_sampling_steps, len(reverse))]
         title = f"From noise to samples: number of steps done ({own.sampler})"
         x = np.swapaxes(reverse[:, :_NUM_ROWS], 0, 1)
         rows = ["sample"] * len(x)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from experiments.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, OnlyWith, check_settings
+from experiments.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, OnlyWith, Range, check_settings
 
 _UNET = OnlyWith(backbone=("auto", "unet"))
 _OF_TOKENS = OnlyWith(backbone=("auto", "dit", "mlp"))
@@ -58,11 +58,11 @@ class Sampling:
     sampler: Literal["ancestral", "ddim", "plms", "dpm_solver", "heun"] = "ancestral"
     """The steps: with fresh noise (ancestral, and ddim with eta), or deterministic, of first (ddim)
     or higher order."""
-    num_sampling_steps: Annotated[int, AT_LEAST_1] = 250
+    num_sampling_steps: Annotated[int, Range(1, 10_001)] = 250
     """Steps from noise to data; each calls the network once, heun twice."""
     spacing: Literal["time", "log_snr"] = "time"
     """Whether the steps are even in time or in log-SNR."""
-    eta: Annotated[float, AT_LEAST_0, OnlyWith(sampler=("ddim",))] = 0.0
+    eta: Annotated[float, Range(0, 1, is_closed=True), OnlyWith(sampler=("ddim",))] = 0.0
     """Fresh noise, from none (0) to that of ancestral steps (1)."""
     guidance_scale: Annotated[float, AT_LEAST_0] = 1.0
     """How far past the class the samples are driven: 1 is the model of the class, 0 that of all."""

@@ -34,7 +34,7 @@ def main() -> None:
         dataset = load_data(run, settings.dataset, settings.data_dir)
         course.check_labels(dataset)
         folder = run.directory.path / guides.FOLDER
-        guides.save_settings(folder, settings.channels)
+        guides.save_settings(folder, settings.channels, settings.learning_rate)
         trained = trained_run(run, restore_run(run), dataset)
     print(describe(dataset))
     network = guides.make_network(settings.channels, run.info)

@@ -56,9 +56,10 @@ def sampling_grid(
         The grid.
 
     Raises:
-        ValueError: if `num_steps` is below 1.
+        ValueError: if `num_steps` is below 1, or the spacing unknown.
     """
     _check(num_steps)
+    _check_spacing(spacing, "time", "log_snr")
     t, log_snr = _levels(schedule, 1.0 - np.arange(num_steps) / num_steps)
     if spacing == "log_snr":
         ends = _levels(schedule, np.array([1.0, 0.0]))[1]
@@ -155,6 +156,7 @@ def grid_of_betas(
     betas = np.asarray(betas, np.float64)
     if betas.ndim != 1 or not np.all((betas > 0.0) & (betas <= 1.0)):
         raise ValueError(f"betas: {betas.shape}, expected a row of numbers above 0, at most 1")
+    _check_spacing(spacing, "trailing", "linspace")
     total = len(betas)
     if not 1 <= num_steps <= total:
         raise ValueError(f"num_steps: {num_steps}, expected 1 to {total}")
@@ -181,8 +183,13 @@ def static_steps(grid: Grid) -> int | None:
 
 
 def _check(num_steps: int) -> None:
-    if num_steps < 1:
-        raise ValueError(f"num_steps: {num_steps}, expected at least 1")
+    if num_steps != int(num_steps) or num_steps < 1:
+        raise ValueError(f"num_steps: {num_steps}, expected an integer, at least 1")
+
+
+def _check_spacing(spacing: str, *known: str) -> None:
+    if spacing not in known:
+        raise ValueError(f"spacing: {spacing!r}, expected {' or '.join(known)}")
 
 
 def _levels(schedule: Callable[[Any], Array], t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ for all.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -154,7 +154,12 @@ def denoiser(predict: Predictor, kind: Kind) -> Denoiser:
 
     Returns:
         ``(x_t, log_snr [B], condition) -> estimate of x``.
+
+    Raises:
+        ValueError: if the kind is unknown.
     """
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind: {kind!r}, expected {', '.join(get_args(Kind))}")
 
     def denoise(x_t: PyTree, log_snr: Array, condition: Any = None) -> PyTree:
         return x0_of(predict(x_t, log_snr, condition), x_t, log_snr, kind)

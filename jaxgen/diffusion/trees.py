@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -38,6 +39,7 @@ def squared_distance(x: PyTree, y: PyTree) -> Array:
     """
 
     def each(x: Array, y: Array) -> Array:
+        chex.assert_equal_shape([x, y])
         return sum_event(jnp.square(at_least_float32(x) - at_least_float32(y)))
 
     return add_leaves(jax.tree.map(each, x, y))

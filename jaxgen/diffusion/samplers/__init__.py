@@ -11,6 +11,7 @@ evenly from the first to the last.
 """
 
 from jaxgen.diffusion.samplers.deterministic import dpm_solver, heun, plms
+from jaxgen.diffusion.samplers.steps import frame_steps
 from jaxgen.diffusion.samplers.stochastic import ancestral, ancestral_learned, ddim
 
-__all__ = ["ancestral", "ancestral_learned", "ddim", "dpm_solver", "heun", "plms"]
+__all__ = ["ancestral", "ancestral_learned", "ddim", "dpm_solver", "frame_steps", "heun", "plms"]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgen.arrays import example_keys
 from jaxgen.diffusion.grids import Grid
@@ -61,8 +62,7 @@ def walk(
     """
     log_a, log_s = jnp.asarray(grid.log_a), jnp.asarray(grid.log_s)
     keys = example_keys(key, len(jax.tree.leaves(x_T)[0]))
-    spaces = max(num_frames - 1, 1)
-    due = (jnp.arange(num_frames) * grid.num_steps + spaces // 2) // spaces
+    due = frame_steps(grid.num_steps, num_frames)
 
     def keep(frames: Array, x: Array, i: Array) -> Array:
         return jnp.where((due == i).reshape(-1, *(1,) * x.ndim), x, frames)
@@ -77,6 +77,20 @@ def walk(
     frames = jax.tree.map(lambda x: jnp.repeat(x[None], num_frames, axis=0), x_T)
     x, _, frames = jax.lax.fori_loop(0, grid.num_steps, body, (x_T, memory, frames))
     return (x, frames) if num_frames else x
+
+
+def frame_steps(num_steps: Any, num_frames: int) -> Any:
+    """How many steps lie behind each state of a trajectory.
+
+    Args:
+        num_steps: N, an integer or an array.
+        num_frames: F, at least 0.
+
+    Returns:
+        Integers `[F]`, spread evenly from 0 to N.
+    """
+    spaces = max(num_frames - 1, 1)
+    return (np.arange(num_frames) * num_steps + spaces // 2) // spaces
 
 
 def towards(x0: PyTree, x: PyTree, t: Level, s: Level, deviation: Array) -> PyTree:
