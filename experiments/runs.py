@@ -117,8 +117,7 @@ def trained_run(run: Run, restored: Restored, dataset: Dataset) -> Trained:
 def _like_batch(run: Run, method: Method) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and types of a batch of the training data."""
     num = run.settings.plan.batch_size * method.batches_per_step
-    dtype = jnp.float32 if run.info.levels is None else jnp.uint8
-    batch = {"x": jax.ShapeDtypeStruct((num, *run.info.shape), dtype)}
+    batch = {"x": jax.ShapeDtypeStruct((num, *run.info.shape), run.info.dtype)}
     if run.info.class_names is not None:
         batch["label"] = jax.ShapeDtypeStruct((num,), jnp.int32)
     return batch

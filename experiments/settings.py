@@ -4,6 +4,8 @@ import dataclasses
 import os
 from typing import Annotated, Literal
 
+import numpy as np
+
 from experiments.ranges import (
     AT_LEAST_0,
     AT_LEAST_1,
@@ -143,6 +145,11 @@ class DataInfo:
             len(dataset.test),
             dataset.digest,
         )
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the data in a batch."""
+        return np.dtype(np.float32 if self.levels is None else np.uint8)
 
     @property
     def num_classes(self) -> int | None:

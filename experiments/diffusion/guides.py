@@ -66,7 +66,7 @@ def make_guide(
             f"python -m experiments.noisy_classifier {path or 'RUN'}"
         )
     network = make_network(record["channels"], info)
-    batch = {"x": jax.ShapeDtypeStruct((1, *info.shape), model_type(info))}
+    batch = {"x": jax.ShapeDtypeStruct((1, *info.shape), info.dtype)}
     _, state = restore(make_algorithm(model, network), RunDirectory(folder), batch)
 
     def function(denoise: Denoiser, inputs: PyTree) -> Denoiser:
@@ -104,8 +104,3 @@ def save_settings(folder: pathlib.Path, channels: Sequence[int], learning_rate: 
         expected = f"{known[name]} as of the classifier in {folder}; delete it for another"
         require(known[name] == value, name, value, expected)
     write_atomically(path, json.dumps(record) + "\n")
-
-
-def model_type(info: DataInfo) -> Any:
-    """The type of the data in a batch."""
-    return jnp.float32 if info.levels is None else jnp.uint8

@@ -33,9 +33,9 @@ def main() -> None:
         require(name == "diffusion", "run", settings.run, f"a diffusion run, and not one of {name}")
         dataset = load_data(run, settings.dataset, settings.data_dir)
         course.check_labels(dataset)
+        trained = trained_run(run, restore_run(run), dataset)
         folder = run.directory.path / guides.FOLDER
         guides.save_settings(folder, settings.channels, settings.learning_rate)
-        trained = trained_run(run, restore_run(run), dataset)
     print(describe(dataset))
     network = guides.make_network(settings.channels, run.info)
     model = build_model(run.settings, run.info)
