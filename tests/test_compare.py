@@ -6,6 +6,7 @@ import json
 import re
 
 import numpy as np
+import PIL.Image
 import pytest
 from test_report import Page
 
@@ -89,7 +90,9 @@ def test_runs_of_two_families_stand_side_by_side(vae, tmp_path, call):
     assert [line["run"] for line in lines] == ["vae", "gan", "train examples"]
     assert lines[0]["bits per dimension"] == "2.07" and lines[1]["bits per dimension"] == ""
     page = Page((out / "compare.html").read_text())
-    assert page.captions == ["vae (vae)", "gan (gan)"] and len(page.images) == 2
+    assert page.captions == ["what they cover, and sheets of them"] and len(page.images) == 1
+    with PIL.Image.open(out / "compare.png") as picture:
+        assert picture.width > 2 * picture.height  # The shares, and a sheet of each run.
     assert "Runs on folder:/a/<b>[i]" in page.texts
     assert page.tags.isdisjoint({"script", "link", "b"})
 

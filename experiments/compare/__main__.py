@@ -17,6 +17,7 @@ import tyro
 from rich.text import Text
 
 from experiments.command_line import errors_exit, parse
+from experiments.compare import pictures
 from experiments.compare.records import (
     FLOOR,
     Record,
@@ -38,7 +39,7 @@ class Settings:
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Directories of trained runs."""
     out: pathlib.Path = pathlib.Path("runs/compare")
-    """Folder for compare.html, compare.json and compare.csv."""
+    """Folder for compare.html, compare.png, compare.json and compare.csv."""
 
 
 def main() -> None:
@@ -113,7 +114,9 @@ def _write(
     }
     write_atomically(out / "compare.json", json.dumps(content, indent=2) + "\n")
     write_atomically(out / "compare.csv", _csv(columns))
-    write_atomically(out / "compare.html", _page(records, columns))
+    picture = pictures.draw(records, columns)
+    write_atomically(out / "compare.png", picture)
+    write_atomically(out / "compare.html", _page(records, columns, picture))
 
 
 def _csv(columns: Mapping[str, Mapping[str, Any]]) -> bytes:
@@ -128,21 +131,17 @@ def _csv(columns: Mapping[str, Mapping[str, Any]]) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _page(records: list[Record], columns: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table, and the sheets of samples side by side."""
-    runs = [name for name in columns if name != FLOOR]
-    sheets = [
-        figure(path.read_bytes(), f"{name} ({record.family})")
-        for name, record in zip(runs, records, strict=True)
-        if (path := record.directory.samples / "samples.png").is_file()
-    ]
+def _page(
+    records: list[Record], columns: Mapping[str, Mapping[str, Any]], picture: bytes
+) -> str:
+    """The table, and the picture."""
     title = f"Runs on {records[0].evaluation['dataset']}"
     return document(
         title,
         [
             f"<h1>{escape(title)}</h1><p>{escape(_caption(records[0]))}</p>",
             "<h2>Numbers</h2>" + table(_rows(columns), head=["", *columns]),
-            f'<h2>Samples</h2><div class="curves">{"".join(sheets)}</div>' if sheets else "",
+            "<h2>Samples</h2>" + figure(picture, "what they cover, and sheets of them"),
         ],
     )
 
