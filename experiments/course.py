@@ -69,7 +69,11 @@ def main(experiment: Experiment, doc: str | None) -> None:
         doc: the script's docstring, whose first paragraph heads the help.
     """
     name, default = f"experiments.{experiment.name}", experiment.defaults()
-    settings = parse(experiment.settings, name, doc, default=default)
+    follow(experiment, parse(experiment.settings, name, doc, default=default))
+
+
+def follow(experiment: Experiment, settings: RunSettings[Any, Any, Any]) -> None:
+    """The whole course of a run by its settings, of a family with a command line of its own too."""
     with errors_exit(2, ValueError):
         jax_setup.configure(**dataclasses.asdict(settings.processes))
         dataset = settings.data.load()
@@ -83,7 +87,8 @@ def main(experiment: Experiment, doc: str | None) -> None:
         if is_writer:
             from experiments.report import write_report
 
-            command = shlex.join(["python", "-m", name, *sys.argv[1:]])
+            module = f"experiments.{experiment.name}"
+            command = shlex.join(["python", "-m", module, *sys.argv[1:]])
             print(f"report: {write_report(run.path, command=command)}")
 
 
@@ -102,9 +107,10 @@ def prepare(
     method = experiment.build(settings, info, None)
     if method.is_conditional:
         check_labels(dataset)
-    check_plan(settings.plan, dataset.train, batches_per_step=method.batches_per_step)
-    batch_size = settings.plan.batch_size * method.batches_per_step
-    plan = dataclasses.replace(settings.plan, batch_size=batch_size)
+    batches = method.batches_per_step
+    if settings.plan.batch_size:
+        check_plan(settings.plan, dataset.train, batches_per_step=batches)
+    plan = settings.plan.settled(len(dataset.train), batches_per_step=batches)
     return Course(experiment, settings, dataset, info, method, plan)
 
 

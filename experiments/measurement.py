@@ -91,9 +91,16 @@ def measure_samples(trained: Trained, num_shown: int) -> tuple[dict[str, Any], n
     """
     dataset, num = trained.dataset, num_measured(trained.dataset)
     samples, per_second = _timed_samples(trained, max(num, num_shown))
-    net = metrics.cached_features(dataset)
-    train = subset(dataset.train, _MAX_COMPARED)["x"]
-    test = subset(dataset.test, num)["x"]
+    # Those of a texture may have another size: then the corner that both have is compared.
+    shape = tuple(map(min, samples.shape[1:], dataset.shape))
+    corner = (slice(None), *map(slice, shape))
+    if shape == dataset.shape:
+        net = metrics.cached_features(dataset)
+    else:
+        part = dataclasses.replace(dataset, shape=shape)
+        net = metrics.random_features(part, reason="samples are smaller than the data")
+    train = subset(dataset.train, _MAX_COMPARED)["x"][corner]
+    test = subset(dataset.test, num)["x"][corner]
     record = {
         "dataset": dataset.name,
         "digest": dataset.digest,
@@ -102,7 +109,7 @@ def measure_samples(trained: Trained, num_shown: int) -> tuple[dict[str, Any], n
         "samples_per_second": per_second,
         "features": net.note,
         "feature_net": net.name,
-        **metrics.compare_samples(net, samples[:num], train, test),
+        **metrics.compare_samples(net, samples[corner][:num], train, test),
     }
     return record, samples
 

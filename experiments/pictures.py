@@ -26,7 +26,7 @@ def draw(trained: Trained, values: dict[str, np.ndarray], samples: np.ndarray) -
     folder, dataset = trained.directory.samples, trained.dataset
     plots.save_image(folder / "samples.png", sheet(samples[: num_shown(dataset)], dataset))
     _draw_film(trained)
-    if dataset.levels is not None:
+    if dataset.levels is not None and len(dataset.train) > 1:
         _draw_neighbors(trained, samples[:_NUM_QUERIES])
     bound = best_bound(values)
     if bound is not None and len(values[bound.name]) > 1:
@@ -35,7 +35,7 @@ def draw(trained: Trained, values: dict[str, np.ndarray], samples: np.ndarray) -
 
 def _draw_film(trained: Trained) -> None:
     frames = sorted(film.folder(trained.directory).glob("*.png"))
-    if frames:
+    if len(frames) > 1:
         pictures = [np.asarray(PIL.Image.open(path)) for path in frames]
         plots.animation(trained.directory.samples / "film.gif", pictures, milliseconds=200)
 

@@ -116,7 +116,8 @@ def trained_run(run: Run, restored: Restored, dataset: Dataset) -> Trained:
 
 def _like_batch(run: Run, method: Method) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and types of a batch of the training data."""
-    num = run.settings.plan.batch_size * method.batches_per_step
+    plan = run.settings.plan.settled(run.info.num_train, batches_per_step=method.batches_per_step)
+    num = plan.batch_size
     batch = {"x": jax.ShapeDtypeStruct((num, *run.info.shape), run.info.dtype)}
     if run.info.class_names is not None:
         batch["label"] = jax.ShapeDtypeStruct((num,), jnp.int32)

@@ -1,6 +1,7 @@
 """Samples as files: one sheet, NumPy arrays, or a folder of images; a block at a time."""
 
 import errno
+import itertools
 import math
 import os
 import pathlib
@@ -130,16 +131,18 @@ def _write_arrays(
     """NumPy's npz with `x`, and `levels` and `label` where there are such; never all in memory."""
     part = out.with_name(f".{out.name}.part")
     dtype = np.dtype(np.float32 if info.levels is None else np.uint8)
+    blocks = iter(blocks)
+    first = next(blocks)  # Samples of a texture may have another size than the data.
     header = {
         "descr": np.lib.format.dtype_to_descr(dtype),
         "fortran_order": False,
-        "shape": (num, *info.shape),
+        "shape": (num, *first.shape[1:]),
     }
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as file:
             with file.open("x.npy", "w", force_zip64=True) as array:
                 np.lib.format.write_array_header_1_0(array, header)
-                for block in blocks:
+                for block in itertools.chain([first], blocks):
                     array.write(np.ascontiguousarray(block, dtype).tobytes())
             for name, value in (("levels", info.levels), ("label", label)):
                 if value is not None:

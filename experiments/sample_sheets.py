@@ -1,6 +1,7 @@
 """One picture of many samples: a grid of images, or points over those of the data."""
 
 import io
+import math
 
 import numpy as np
 import PIL.Image
@@ -9,14 +10,17 @@ from jaxgen import plots
 from jaxgen.data import Dataset, subset
 
 NUM_IMAGES = 64
-"""Images of a sheet."""
+"""Images of a sheet, where they are not large."""
+_MAX_PIXELS = 2**22
 NUM_POINTS = 1000
 """Points of a sheet of vectors, and as many of the data behind them."""
 
 
 def num_shown(dataset: Dataset) -> int:
-    """Number of samples of a sheet."""
-    return NUM_POINTS if dataset.levels is None else NUM_IMAGES
+    """Number of samples of a sheet, which would be slow to write with many large images."""
+    if dataset.levels is None:
+        return NUM_POINTS
+    return max(1, min(NUM_IMAGES, _MAX_PIXELS // math.prod(dataset.shape[:2])))
 
 
 def sheet(x: np.ndarray, dataset: Dataset) -> np.ndarray:

@@ -26,7 +26,7 @@ class DataSettings:
 
     dataset: str = "digits"
     """digits, stacked_digits, ring, grid, moons or checkerboard (no download), folder:PATH (a
-    folder of images), or the name of a TFDS image data set."""
+    folder of images), image:PATH (one image) or the name of a TFDS image data set."""
     data_dir: str | None = None
     """Where TFDS data sets lie; by default ~/tensorflow_datasets."""
     image_size: tuple[int, int] | None = None

@@ -86,17 +86,18 @@ def call(monkeypatch, capfd):
     """Calls an experiment in this process and returns its exit code, output and errors."""
 
     def run(module, *args: object) -> tuple[int, str, str]:
-        from experiments import course
+        from experiments import closed_form, course
         from jaxgen.training import jax_setup
 
         monkeypatch.setattr(jax_setup, "configure", lambda **_: None)
         monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, args)])
         code = 0
         try:
-            if getattr(module, "main", course.main) is course.main:
-                course.main(module.EXPERIMENT, module.__doc__)
+            main = getattr(module, "main", course.main)
+            if main in (course.main, closed_form.main):
+                main(module.EXPERIMENT, module.__doc__)
             else:
-                module.main()
+                main()
         except SystemExit as stop:
             code = int(stop.code or 0)
         return code, *capfd.readouterr()

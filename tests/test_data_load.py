@@ -54,7 +54,7 @@ def test_a_path_without_its_prefix(name, path):
 def test_names_of_nothing(name):
     with pytest.raises(data.DataError) as error:
         data.load(name)
-    expected = "digits, stacked_digits, ring, grid, moons, checkerboard, folder:PATH or the name"
+    expected = "digits, stacked_digits, ring, grid, moons, checkerboard, folder:PATH, image:PATH or the name"
     assert str(error.value).startswith(f"dataset: {name!r}, expected {expected}")
     assert len(str(error.value).splitlines()) == 1
 

@@ -12,10 +12,33 @@ from jaxgen.training.plan import Plan, check_plan
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Plan)])
 def test_sizes_are_at_least_one(name):
     Plan(**{name: 1})
-    with pytest.raises(ValueError, match=f"^{name}: 0, expected at least 1$"):
-        Plan(**{name: 0})
-    with pytest.raises(ValueError, match=f"^{name}: -1, expected at least 1$"):
-        dataclasses.replace(Plan(), **{name: -1})
+    least = 0 if name == "batch_size" else 1  # A batch of 0 stands for all examples.
+    with pytest.raises(ValueError, match=f"^{name}: {least - 1}, expected at least {least}$"):
+        Plan(**{name: least - 1})
+    with pytest.raises(ValueError, match=f"^{name}: -2, expected at least {least}$"):
+        dataclasses.replace(Plan(), **{name: -2})
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "num", "num_devices", "batches", "expected"),
+    [
+        (16, 70, 8, 1, 16),
+        (16, 70, 8, 3, 48),
+        (0, 70, 1, 1, 70),
+        (0, 70, 8, 1, 64),
+        (0, 70, 8, 3, 48),
+        (0, 1, 8, 1, 1),
+    ],
+)
+def test_no_size_is_that_of_all_examples(
+    monkeypatch, batch_size, num, num_devices, batches, expected
+):
+    monkeypatch.setattr(jax, "device_count", lambda: num_devices)
+    plan = Plan(batch_size=batch_size).settled(num, batches_per_step=batches)
+    assert plan.batch_size == expected
+    if batch_size == 0:
+        with pytest.raises(ValueError, match=f"^batch_size: 0, expected 1 to {num} "):
+            check_plan(Plan(batch_size=0), tiny.make_split(num))
 
 
 @pytest.mark.parametrize(

@@ -131,9 +131,7 @@ def _csv(columns: Mapping[str, Mapping[str, Any]]) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _page(
-    records: list[Record], columns: Mapping[str, Mapping[str, Any]], picture: bytes
-) -> str:
+def _page(records: list[Record], columns: Mapping[str, Mapping[str, Any]], picture: bytes) -> str:
     """The table, and the picture."""
     title = f"Runs on {records[0].evaluation['dataset']}"
     return document(

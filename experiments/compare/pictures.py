@@ -1,4 +1,4 @@
-"""The picture of a comparison: what samples cover beside the floor of train examples, and sheets."""
+"""The picture of a comparison: what samples cover beside train examples, and sheets of them."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -14,6 +14,7 @@ from experiments import course
 from experiments.encoding import encode_part
 from experiments.experiment import Method, RunSettings, Trained
 from experiments.latent_flows import posterior_flow, prior_flow
+from experiments.latent_mixtures import fit_mixture
 from experiments.optimizers import make_optimizer
 from experiments.settings import DataInfo
 from experiments.vae.settings import Evaluation, Sampling, Settings
@@ -104,7 +105,7 @@ def finish(trained: Trained) -> None:
         num = min(own.mixture_components, len(codes))
         if num < own.mixture_components:
             print(f"mixture_components: {num}, as many as there are codes")
-        priors.save_mixture(path / FITTED, priors.fit_mixture(codes, num_components=num))
+        priors.save_mixture(path / FITTED, fit_mixture(codes, num))
     if own.is_autoencoder or own.autoencoder_steps == 0:
         return
     print(f"training an autoencoder of the same shape for {own.autoencoder_steps} steps")

@@ -10,6 +10,8 @@ OWN_NAMES = ("digits", "stacked_digits", "ring", "grid", "moons", "checkerboard"
 """Data sets that need no file."""
 FOLDER_PREFIX = "folder:"
 """Before the path of a folder of images, where a data set is named."""
+IMAGE_PREFIX = "image:"
+"""Before the path of a single image file."""
 
 _BLOCK = 256
 
@@ -158,7 +160,8 @@ class Dataset:
     """A data set with a train and a test split.
 
     Attributes:
-        name: the name it is loaded by; of a folder in one form, `folder:` and its resolved path.
+        name: the name it is loaded by; of a folder or an image in one form, as `folder:` and
+            its resolved path.
         shape: shape of one example: `(H, W, C)` of an image, `(D,)` of a vector.
         levels: number of values a pixel takes (pixels are 0 to levels - 1); None for vectors.
         class_names: name of each label 0, 1, ...; None without labels.
@@ -166,7 +169,8 @@ class Dataset:
         test: the examples to measure on.
         notes: what was left out or how the data were understood, a line each.
         digest: SHA-256 of what is in which split (of a folder the names, sizes and labels,
-            wherever the folder lies), in hexadecimal digits; None for sets that cannot change.
+            of one image its file, wherever they lie), in hexadecimal digits; None for sets that
+            cannot change.
     """
 
     name: str

@@ -4,7 +4,7 @@ import math
 import os
 import re
 
-from jaxgen.data.dataset import FOLDER_PREFIX, OWN_NAMES, DataError, Dataset
+from jaxgen.data.dataset import FOLDER_PREFIX, IMAGE_PREFIX, OWN_NAMES, DataError, Dataset
 from jaxgen.data.text import printable
 
 # name[/config][:version], as tensorflow-datasets has them.
@@ -28,7 +28,8 @@ def load(
     Args:
         name: `digits` (8x8 images, no file needed), `stacked_digits` (three of them as channels),
             a toy density in the plane (`ring`, `grid`, `moons`, `checkerboard`), `folder:PATH`
-            (image files), or the name of a tensorflow-datasets image data set, as `mnist` or
+            (image files), `image:PATH` (one image file, which is the train and the test split), or
+            the name of a tensorflow-datasets image data set, as `mnist` or
             `celeb_a/config:2.1.0`.
         data_dir: where prepared tensorflow-datasets lie; None for their usual place
             (`TFDS_DATA_DIR` or `~/tensorflow_datasets`).
@@ -74,6 +75,10 @@ def load(
             skip_damaged=skip_damaged,
             memory_limit=memory_limit,
         )
+    if source == "image":
+        from jaxgen.data import image_file
+
+        return image_file.load_image(name.removeprefix(IMAGE_PREFIX), size=size, levels=levels)
     from jaxgen.data import tfds
 
     return tfds.load_tfds(
@@ -89,11 +94,13 @@ def load(
 
 
 def _source(name: str) -> str:
-    """Where a data set comes from by its name: "own", "folder" or "tfds"; or DataError."""
+    """Where a data set comes from by its name: "own", "folder", "image" or "tfds"; or DataError."""
     if name in OWN_NAMES:
         return "own"
     if name.startswith(FOLDER_PREFIX) and name != FOLDER_PREFIX:
         return "folder"
+    if name.startswith(IMAGE_PREFIX) and name != IMAGE_PREFIX:
+        return "image"
     if _TFDS_NAME.fullmatch(name):
         return "tfds"
     is_prefixed = name.lower().startswith(FOLDER_PREFIX)
@@ -104,8 +111,8 @@ def _source(name: str) -> str:
             f"unknown data set {printable(name)!r}: did you mean {FOLDER_PREFIX}{printable(path)}"
         )
     raise DataError(
-        f"dataset: {printable(name)!r}, expected {', '.join(OWN_NAMES)}, {FOLDER_PREFIX}PATH or "
-        "the name of a tensorflow-datasets set"
+        f"dataset: {printable(name)!r}, expected {', '.join(OWN_NAMES)}, {FOLDER_PREFIX}PATH, "
+        f"{IMAGE_PREFIX}PATH or the name of a tensorflow-datasets set"
     )
 
 

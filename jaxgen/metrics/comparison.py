@@ -58,15 +58,18 @@ def compare_samples(
         ValueError: if there are fewer train or test examples than samples.
     """
     num = len(samples)
+    # Fewer have no metric of features, and a network of large images compiles for minutes.
+    has_features = num >= min(frechet.MIN_POINTS, kernel.MIN_POINTS, coverage.MIN_POINTS)
     if len(train) < num or len(test) != num:
         raise ValueError(
             f"train, test: {len(train)} and {len(test)} examples, expected at least and just {num}"
         )
-    known = features(net, test)
+    known = features(net, test) if has_features else _no_features(num)
     columns = {"samples": np.asarray(samples), "train examples": train[:num]}
     values, errors = {}, {}
     for name, x in columns.items():
-        values[name], errors[name] = _distances(features(net, x), known, x, test)
+        found = features(net, x) if has_features else _no_features(num)
+        values[name], errors[name] = _distances(found, known, x, test)
     copying = data_copying(*(_flat(x) for x in (columns["samples"], train, test)))
     return {
         "num": num,
@@ -74,6 +77,10 @@ def compare_samples(
         "standard_errors": errors,
         "data_copying": copying._asdict(),
     }
+
+
+def _no_features(num: int) -> np.ndarray:
+    return np.empty((num, 0))
 
 
 def _distances(

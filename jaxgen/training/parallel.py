@@ -37,16 +37,20 @@ def replicate(tree: PyTree) -> PyTree:
 def shard_rows(indices: np.ndarray) -> np.ndarray:
     """Splits the last axis of global batch rows into this host's devices.
 
+    A batch of one row, that of a data set of a single example, goes whole to every device.
+
     Args:
         indices: rows of K global batches, `[K, B]`.
 
     Returns:
         The rows of each local device, in the order of the devices,
-        `[local devices, K, B / all devices]`.
+        `[local devices, K, B / all devices]`; `[local devices, K, 1]` for B of 1.
 
     Raises:
-        ValueError: if B does not divide by the number of devices.
+        ValueError: if B is above 1 and does not divide by the number of devices.
     """
+    if indices.shape[-1] == 1:
+        return np.repeat(indices[None], jax.local_device_count(), axis=0)
     parts = np.split(indices, jax.device_count(), axis=-1)
     first = jax.process_index() * jax.local_device_count()
     return np.stack(parts[first : first + jax.local_device_count()])
@@ -136,9 +140,9 @@ def sample_blocks(algorithm: Algorithm, block_size: int) -> Callable[..., Any]:
         labels.
     """
 
-    def run(
-        sample: Any, state: PyTree, key: Key, count: Array, numbers: Array, label: Array | None
-    ) -> Array:
+    def run(shared: tuple[Any, PyTree, Key, Array], numbers: Array, label: Array | None) -> Array:
+        sample, state, key, count = shared
+
         def block(i: Array) -> Array:
             classes = None if label is None else label[i]
             return sample(state, jax.random.fold_in(key, numbers[i]), block_size, classes)
@@ -147,6 +151,14 @@ def sample_blocks(algorithm: Algorithm, block_size: int) -> Callable[..., Any]:
         x = jnp.zeros((len(numbers), *like.shape), like.dtype)
         return jax.lax.fori_loop(0, count, lambda i, x: x.at[i].set(block(i)), x)
 
-    devices = jax.local_devices()
-    mapped = jax.pmap(run, axis_name=AXIS, in_axes=(None, None, None, None, 0, 0), devices=devices)
-    return functools.partial(mapped, as_pytree(algorithm.sample))
+    # As one argument: where there are as many arrays as arguments, pmap (jax 0.10) takes the axes
+    # of the arguments for those of the arrays.
+    mapped = jax.pmap(run, axis_name=AXIS, in_axes=(None, 0, 0), devices=jax.local_devices())
+    sample = as_pytree(algorithm.sample)
+
+    def sample_numbered(
+        state: PyTree, key: Key, count: int, numbers: np.ndarray, label: np.ndarray | None
+    ) -> Array:
+        return mapped((sample, state, key, count), numbers, label)
+
+    return sample_numbered

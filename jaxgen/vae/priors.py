@@ -1,4 +1,4 @@
-"""Densities over the latents: normals, and mixtures fitted to codes after training.
+"""Densities over the latents: normals, and mixtures that were fitted to codes after training.
 
 The VampPrior, learned with the model, is `VAE.prior` with pseudo-inputs.
 """
@@ -109,43 +109,6 @@ def tempered(prior: _Normals, temperature: float) -> _Normals:
         )
     log_var = at_least_float32(prior.log_var) + 2.0 * math.log(temperature)
     return dataclasses.replace(prior, log_var=log_var)
-
-
-def fit_mixture(z: np.ndarray, *, num_components: int, seed: int = 0) -> NormalMixture:
-    """Fits a mixture of diagonal normals to codes by expectation-maximisation (ex-post density).
-
-    It changes what is sampled. It changes the likelihood bound only where it is installed as the
-    prior.
-
-    Args:
-        z: codes `[N, D]`: posterior means, or posterior draws if the bound is what matters.
-        num_components: 1 to N.
-        seed: of the initial responsibilities.
-
-    Returns:
-        The mixture. Its variances have a floor of 1e-4 of the mean variance of the codes.
-
-    Raises:
-        ValueError: if there are fewer codes than components.
-
-    Source:
-        Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4.
-    """
-    from sklearn.mixture import GaussianMixture
-
-    if not 1 <= num_components <= len(z):
-        raise ValueError(
-            f"num_components: {num_components}, expected 1 to the number of codes, {len(z)}"
-        )
-    # A constant latent would have variance 0 and an infinite density.
-    if len(z) == 1:  # scikit-learn asks for two points.
-        z = np.repeat(z, 2, axis=0)
-    floor = 1e-4 * float(np.mean(np.var(z, axis=0))) + 1e-12
-    fit = GaussianMixture(
-        num_components, covariance_type="diag", reg_covar=floor, random_state=seed, max_iter=300
-    ).fit(np.asarray(z, np.float64))
-    parameters = np.log(fit.weights_), fit.means_, np.log(fit.covariances_)
-    return NormalMixture(*(jnp.asarray(value, jnp.float32) for value in parameters))
 
 
 def save_mixture(path: str | pathlib.Path, mixture: NormalMixture) -> None:

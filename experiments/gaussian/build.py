@@ -1,0 +1,80 @@
+"""Builds the algorithm of a Gaussian run."""
+
+import functools
+import pathlib
+from collections.abc import Callable
+
+from experiments.experiment import Method, NoSettings, RunSettings
+from experiments.gaussian.settings import Evaluation, Settings
+from experiments.ranges import require, require_default
+from experiments.settings import DataInfo
+from jaxgen.classical import gaussian
+from jaxgen.classical.vectors import noise_variance
+from jaxgen.types import Array
+
+GaussianSettings = RunSettings[Settings, NoSettings, Evaluation]
+
+_COEFFICIENTS: dict[str, Callable[[Array], Array]] = {
+    "ledoit_wolf": gaussian.ledoit_wolf,
+    "oas": gaussian.oas,
+}
+_WORDS = {
+    "full": "full covariance",
+    "ppca": "probabilistic PCA",
+    "factor_analysis": "factor analysis",
+}
+
+
+def build(settings: GaussianSettings, info: DataInfo, path: pathlib.Path | None) -> Method:
+    """Builds the algorithm, whose step fits all examples, or as many as the batch size says."""
+    own, plan = settings.model, settings.plan
+    require(plan.steps == 1, "steps", plan.steps, "1, since the fit has a closed form")
+    num = plan.batch_size or info.num_train
+    if info.levels is None:
+        require_default(settings.evaluation, "importance_samples", "the data are vectors")
+    noise = noise_variance(info.levels)
+    words = f"a Gaussian, {_WORDS[own.covariance]}"
+    if own.covariance == "full":
+        fit: Callable[[Array], gaussian.AnyGaussian] = functools.partial(
+            _fit_full, shrinkage=own.shrinkage, noise_variance=noise
+        )
+        words += "" if own.shrinkage == "none" else f", {own.shrinkage.replace('_', '-')} shrinkage"
+    else:
+        size = _size(info)
+        largest = min(num, size) - 1
+        is_good = own.num_factors <= largest
+        expected = f"1 to {largest} ({num} examples of {size} numbers)"
+        require(is_good, "num_factors", own.num_factors, expected)
+        if own.covariance == "ppca":
+            fit = functools.partial(
+                gaussian.fit_ppca, num_factors=own.num_factors, noise_variance=noise
+            )
+        else:
+            fit = functools.partial(
+                gaussian.fit_factor_analysis,
+                num_factors=own.num_factors,
+                num_steps=own.em_steps,
+                noise_variance=noise,
+            )
+        words += f", {own.num_factors} factors"
+    if plan.batch_size:
+        words += f", of {num:,} random train examples"
+    algorithm = gaussian.gaussian_algorithm(
+        fit,
+        info.shape,
+        levels=info.levels,
+        num_importance_samples=0 if info.levels is None else settings.evaluation.importance_samples,
+    )
+    return Method(algorithm, words)
+
+
+def _fit_full(x: Array, *, shrinkage: str, noise_variance: float) -> gaussian.AnyGaussian:
+    coefficient = _COEFFICIENTS[shrinkage](x) if shrinkage in _COEFFICIENTS else 0.0
+    return gaussian.fit(x, shrinkage=coefficient, noise_variance=noise_variance)
+
+
+def _size(info: DataInfo) -> int:
+    size = 1
+    for side in info.shape:
+        size *= side
+    return size

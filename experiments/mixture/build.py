@@ -1,0 +1,48 @@
+"""Builds the algorithm of a mixture run."""
+
+import math
+import pathlib
+
+from experiments.experiment import Method, NoSettings, RunSettings
+from experiments.mixture.settings import Evaluation, Settings
+from experiments.ranges import require, require_default
+from experiments.settings import DataInfo
+from jaxgen.classical import mixture
+
+MixtureSettings = RunSettings[Settings, NoSettings, Evaluation]
+
+_WORDS = {"ppca": "PPCA", "factor_analysis": "factor-analysis"}
+
+
+def build(settings: MixtureSettings, info: DataInfo, path: pathlib.Path | None) -> Method:
+    """Builds the algorithm: EM on all examples, or stepwise EM where there is a batch size."""
+    own, size = settings.model, math.prod(info.shape)
+    num = settings.plan.batch_size or info.num_train
+    is_good = own.num_components <= num
+    expected = f"1 to {num}, the number of examples of a step"
+    require(is_good, "num_components", own.num_components, expected)
+    has_factors = own.covariance in ("ppca", "factor_analysis")
+    is_good = not has_factors or own.num_factors < size
+    expected = f"1 to {size - 1} for {size} numbers; diagonal or full covariances have none"
+    require(is_good, "num_factors", own.num_factors, expected)
+    if info.levels is None:
+        require_default(settings.evaluation, "importance_samples", "the data are vectors")
+    if not settings.plan.batch_size:
+        require_default(own, "forgetting", "every step sees all examples (--batch-size)")
+    algorithm = mixture.mixture_algorithm(
+        info.shape,
+        levels=info.levels,
+        kind=own.covariance,
+        num_components=own.num_components,
+        num_factors=own.num_factors if has_factors else 0,
+        min_variance=own.min_variance,
+        forgetting=own.forgetting if settings.plan.batch_size else None,
+        num_importance_samples=0 if info.levels is None else settings.evaluation.importance_samples,
+    )
+    words = f"EM of {own.num_components} Gaussians, {_WORDS.get(own.covariance, own.covariance)}"
+    words += f" covariances of {own.num_factors} factors" * has_factors
+    words += " covariances" * (not has_factors)
+    words += f", stepwise on batches of {settings.plan.batch_size:,}" * bool(
+        settings.plan.batch_size
+    )
+    return Method(algorithm, words)
