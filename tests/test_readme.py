@@ -86,3 +86,14 @@ def test_a_diffusion_model_is_a_loss_and_a_sampler(key):
     exec(block_with("diffusion.losses.noise_prediction"), names)
     assert names["loss"].shape == (3,) and names["samples"].shape == (3, 2)
     assert np.all(np.isfinite(names["samples"]))
+
+
+def test_a_mixture_is_a_start_and_steps(key):
+    points = jnp.asarray(np.random.default_rng(0).normal(size=(20, 3)), jnp.float32)
+    observed = jnp.array([True, False, True])
+    names = {"key": key, "points": points, "observed": observed}
+    names |= {"x_t": points, "log_snr": 0.0}
+    exec(block_with("mixture.em_step"), names)
+    assert names["completed"].shape == names["denoised"].shape == (20, 3)
+    np.testing.assert_array_equal(names["completed"][:, 0], points[:, 0])
+    assert np.all(np.isfinite(names["density"].log_prob(points)))
