@@ -1,21 +1,33 @@
 """Samplers, fed with exact denoisers, beside closed forms and the same methods in NumPy."""
 
-import collections
-import functools
-
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+from sampler_runs import (
+    BETAS,
+    DETERMINISTIC,
+    START,
+    TRACES,
+    C,
+    constant,
+    each_sampler,
+    factor_and_added,
+    gaussian,
+    golden_levels,
+    levels,
+    program,
+    rows,
+    second_row,
+    states_of_rows,
+    two_points,
+    two_points_numpy,
+)
 
 from jaxgen.diffusion import grids, samplers, schedules
-from jaxgen.diffusion.samplers import ancestral, ancestral_learned, ddim, dpm_solver, heun, plms
+from jaxgen.diffusion.samplers import ancestral, ancestral_learned, ddim, dpm_solver
 
-DETERMINISTIC = {"ddim": ddim, "plms": plms, "dpm_solver": dpm_solver, "heun": heun}
-BETAS = grids.linear_betas(1000)
-C = np.array([0.05, 0.2, 0.5, 1.0])
 # Deviation of what is sampled over that of the data, for each c: eta, number of steps.
 GOLDEN = {
     (0, 5): (0.069268, 0.263244, 0.525085, 0.679759),
@@ -28,11 +40,7 @@ GOLDEN = {
     (1, 1000): (0.925854, 0.981492, 0.992220, 0.995524),
 }
 
-each_sampler = pytest.mark.parametrize("name", DETERMINISTIC)
 each_golden = pytest.mark.parametrize("eta, num_steps", GOLDEN)
-
-
-TRACES = collections.Counter()
 
 
 @pytest.fixture
@@ -43,83 +51,7 @@ def float64():
 
 @pytest.fixture
 def noise_in_second_row(monkeypatch):
-    """Draws that are 0 in the first example and 1 in the second."""
-    monkeypatch.setattr(
-        samplers.stochastic,
-        "draw_noise",
-        lambda _, like: jnp.broadcast_to(jnp.arange(2.0, dtype=like.dtype)[:, None], like.shape),
-    )
-
-
-@functools.cache
-def program(sampler, denoise, num_frames=0, *, is_patched=False):
-    """One program for any grid, `(key, x, grid, condition, **knobs) -> x`."""
-
-    @jax.jit
-    def run(key, x, grid, condition=None, **knobs):
-        leaf = jax.tree.leaves(x)[0]
-        TRACES[sampler, denoise, num_frames, is_patched, leaf.shape, leaf.dtype] += 1
-        return sampler(key, denoise, x, grid, condition=condition, num_frames=num_frames, **knobs)
-
-    return run
-
-
-def amplitudes(log_snr, xp=jnp):
-    return (1.0 / xp.sqrt(1.0 + xp.exp(sign * log_snr)) for sign in (-1.0, 1.0))
-
-
-def gaussian(x, log_snr, mean=None):
-    """Of data N(mean, c^2), a column for each c."""
-    a, s = (row[:, None] for row in amplitudes(log_snr))
-    mean = 0.0 if mean is None else mean
-    square = jnp.asarray(C, x.dtype)[None] ** 2
-    return mean + a * square / (a**2 * square + s**2) * (x - a * mean)
-
-
-def constant(x, log_snr, value):
-    return jnp.full_like(x, value)
-
-
-def two_points(x, log_snr, scale=None):
-    """Of data that are -1 or 1, equally likely."""
-    a, s = amplitudes(log_snr)
-    return jnp.tanh((a / s**2)[:, None] * x * (1.0 if scale is None else scale))
-
-
-def two_points_numpy(x, a, s, scale=1.0):
-    return np.tanh(scale * a * x / s**2)
-
-
-def levels(grid):
-    """Factors of data and noise at the levels of a grid."""
-    last = int(grid.num_steps) + 1
-    return np.exp(grid.log_a[:last]), np.exp(grid.log_s[:last])
-
-
-def golden_levels(num_steps):
-    return references.amplitudes_of_betas(BETAS, references.trailing_steps(1000, num_steps))
-
-
-def rows(sampler, denoise, grid, condition=None, *, num_frames=0, **knobs):
-    """An example from 1 without noise and one from 0, under `noise_in_second_row`."""
-    start = jnp.array([[1.0], [0.0]]) * jnp.ones((1, len(C)))
-    run = program(sampler, denoise, num_frames, is_patched=True)
-    return jax.device_get(run(jax.random.key(0), start, grid, condition, **knobs))
-
-
-def states_of_rows(*args, **knobs):
-    """The states after each step, `[N + 1, 2, 4]`, of as many frames as serve any number."""
-    num_steps = args[2].num_steps
-    _, frames = rows(*args, num_frames=1001, **knobs)
-    step = (np.arange(1001) * num_steps + 500) // 1000
-    return frames[np.searchsorted(step, np.arange(num_steps + 1))]
-
-
-def factor_and_added(*args, **knobs):
-    """What a sampler multiplies with and adds in each step, one row for each c."""
-    frames = states_of_rows(*args, **knobs)
-    factor = frames[1:, 0] / frames[:-1, 0]
-    return factor.T, (frames[1:, 1] - factor * frames[:-1, 1]).T
+    monkeypatch.setattr(samplers.stochastic, "draw_noise", second_row)
 
 
 # --- The recursion of mean and variance ---
@@ -217,9 +149,6 @@ def test_the_fresh_noise_is_standard_normal_and_new_in_each_step():
 # --- Methods beside NumPy ---
 
 
-START = np.array([[-2.0], [-0.7], [0.2], [1.1]])
-
-
 @each_sampler
 def test_one_program_gives_the_numbers_of_numpy_for_every_number_of_steps(name, float64):
     sampler, reference = DETERMINISTIC[name], getattr(references, name)
@@ -267,116 +196,6 @@ def test_the_order_of_convergence(name, order, float64):
         found = np.log2(error(schedule, num) / error(schedule, 2 * num))
         assert found > order - 0.1
         assert name != "ddim" or found < 1.1
-
-
-# --- What every sampler keeps to ---
-
-
-@pytest.mark.parametrize(
-    ("sampler", "calls"), [(ddim, 5), (ancestral, 5), (plms, 5), (dpm_solver, 5), (heun, 9)]
-)
-def test_the_number_of_calls(sampler, calls, noise_in_second_row):
-    levels_called = []
-
-    def denoise(x, log_snr, condition):
-        levels_called.append(float(log_snr[0]))
-        return 0.5 * x
-
-    grid = grids.sampling_grid(schedules.Cosine(), 5)
-    with jax.disable_jit():
-        sampler(jax.random.key(0), denoise, jnp.ones((2, 1)), grid)
-    assert len(levels_called) == calls
-    expected = [grid.log_snr(i) for i in range(5)]
-    np.testing.assert_allclose(sorted(set(levels_called)), expected, rtol=1e-5)
-    assert np.all(np.diff(levels_called) >= 0.0)
-
-
-SAMPLERS = {**DETERMINISTIC, "ancestral": ancestral}
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_calls_agree_and_frames_and_batches_make_no_difference(name):
-    keys, x = jax.random.split(jax.random.key(3), 4), jnp.asarray(START, jnp.float32)
-    grid, run = grids.sampling_grid(schedules.Linear(), 6), program(SAMPLERS[name], two_points, 7)
-    last, frames = run(keys, x, grid)
-    # Traced anew for another shape, which shows what a function would remember.
-    alone, _ = run(keys[1:2], x[1:2], grid)
-    np.testing.assert_allclose(alone[0], last[1], rtol=1e-6)
-    np.testing.assert_array_equal(run(keys, x, grid)[0], last)
-    if name == "ancestral":
-        np.testing.assert_array_equal(run(jax.random.key(3), x, grid)[0], last)
-    assert_frames_are_the_states(frames, x, last)
-    without = program(SAMPLERS[name], two_points)(keys, x, grid)
-    np.testing.assert_allclose(without, last, rtol=1e-5)
-
-
-def assert_frames_are_the_states(frames, x, last):
-    np.testing.assert_array_equal(frames[0], x)
-    np.testing.assert_array_equal(frames[6], last)
-    assert len(np.unique(frames[:, 0])) == 7
-
-
-@pytest.mark.parametrize("num_frames", [1, 3])
-def test_fewer_frames_are_spread_evenly(num_frames):
-    x, grid = jnp.asarray(START, jnp.float32), grids.sampling_grid(schedules.Linear(), 6)
-    _, every = program(ddim, two_points, 7)(jax.random.split(jax.random.key(0), 4), x, grid)
-    _, frames = program(ddim, two_points, num_frames)(jax.random.key(0), x, grid)
-    expected = every[:1] if num_frames == 1 else every[:: 6 // (num_frames - 1)]
-    np.testing.assert_allclose(frames, expected, rtol=1e-6)
-
-
-@each_sampler
-def test_gradients_reach_through_all_steps(name, float64):
-    """In x and in a number of the denoiser, as differences of the NumPy method have it."""
-    grid = grids.sampling_grid(schedules.Cosine(), 4)
-    a, s = levels(grid)
-
-    def loss(x, scale):
-        x = DETERMINISTIC[name](jax.random.key(0), two_points, x, grid, condition=scale)
-        return jnp.sum(x * jnp.arange(1.0, 5.0)[:, None])
-
-    def value(point):
-        denoise = functools.partial(two_points_numpy, scale=point[4])
-        x = getattr(references, name)(denoise, point[:4, None], a, s)
-        return np.sum(x[:, 0] * np.arange(1.0, 5.0))
-
-    by_x, by_scale = jax.jit(jax.grad(loss, argnums=(0, 1)))(START, 0.1)
-    expected = references.finite_difference(value, np.append(START, 0.1))
-    np.testing.assert_allclose(np.append(by_x, by_scale), expected, rtol=1e-5, atol=1e-8)
-
-
-def test_gradients_reach_through_random_steps(float64):
-    grid = grids.sampling_grid(schedules.Cosine(), 4)
-    slope = jax.jit(jax.grad(lambda x: jnp.sum(ancestral(jax.random.key(0), gaussian, x, grid))))(
-        jnp.ones((1, len(C)))
-    )
-    factor, _ = references.gaussian_steps(*levels(grid), C, 1.0)
-    np.testing.assert_allclose(slope[0], factor.prod(axis=1), rtol=1e-9)
-
-
-def two_points_of_trees(x, log_snr, condition):
-    return jax.tree.map(
-        lambda leaf: two_points(leaf.reshape(len(leaf), -1), log_snr).reshape(leaf.shape), x
-    )
-
-
-@each_sampler
-def test_data_may_be_trees(name):
-    row, grid = jnp.asarray(START, jnp.float32), grids.sampling_grid(schedules.Linear(), 4)
-    tree = {"a": row[:2], "b": (row[2:, :, None],)}
-    run = functools.partial(program, DETERMINISTIC[name])
-    found, frames = run(two_points_of_trees, 2)(jax.random.key(0), tree, grid)
-    expected = run(two_points)(jax.random.key(0), row, grid)
-    np.testing.assert_allclose(found["a"], expected[:2], rtol=1e-5)
-    np.testing.assert_allclose(found["b"][0][:, :, 0], expected[2:], rtol=1e-5)
-    chex.assert_trees_all_equal(jax.tree.map(lambda leaf: leaf[1], frames), found)
-
-
-def test_leaves_have_noise_of_their_own():
-    x, grid = jnp.ones((2, 3)), grids.bound_grid(schedules.Linear(), 4)
-    run = program(ancestral, two_points_of_trees)
-    drawn = run(jax.random.key(0), {"a": x, "b": x}, grid)
-    assert np.all(drawn["a"] != drawn["b"])
 
 
 # --- Variances ---
