@@ -19,12 +19,13 @@ from experiments.measurement import num_measured
 from experiments.settings import DataInfo, Plan
 from jaxgen import metrics
 from jaxgen.data import Dataset, describe
+from jaxgen.files import write_atomically
 from jaxgen.training import jax_setup
 from jaxgen.training.checkpoint import CheckpointError
 from jaxgen.training.evaluation import NonFiniteMetricError
 from jaxgen.training.loop import FitResult, NonFiniteError, fit
 from jaxgen.training.plan import check_plan
-from jaxgen.training.run_directory import RunDirectory, open_run
+from jaxgen.training.run_directory import RunDirectory, RunError, open_run, read_config
 from jaxgen.types import Algorithm, PyTree
 
 _FREE_KEYS = (
@@ -82,14 +83,16 @@ def follow(experiment: Experiment, settings: RunSettings[Any, Any, Any]) -> None
     if is_writer:
         introduce(course)
     with opened(course) as run:
+        if is_writer:
+            module = f"experiments.{experiment.name}"
+            line = shlex.join(["python", "-m", module, *sys.argv[1:]])
+            write_atomically(run.command, line.encode("utf-8", "backslashreplace") + b"\n")
         state = train(course, run)
         complete(course, run, state)
         if is_writer:
             from experiments.report import write_report
 
-            module = f"experiments.{experiment.name}"
-            command = shlex.join(["python", "-m", module, *sys.argv[1:]])
-            print(f"report: {write_report(run.path, command=command)}")
+            print(f"report: {write_report(run.path)}")
 
 
 def prepare(
@@ -105,8 +108,9 @@ def prepare(
     data = settings.data.settled(dataset)
     settings = dataclasses.replace(settings, run_dir=run_dir, data=data)
     method = experiment.build(settings, info, None)
-    if method.is_conditional:
+    if method.is_conditional and method.needs_all_labels:
         check_labels(dataset)
+    method.view(dataset.train)
     batches = method.batches_per_step
     if settings.plan.batch_size:
         check_plan(settings.plan, dataset.train, batches_per_step=batches)
@@ -159,6 +163,8 @@ def run_directory(
     is_writer = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         with errors_exit(2, ValueError):
+            if is_writer:
+                _check_family(path, config["experiment"])
             opening = open_run(path, config, free_keys=free_keys, is_writer=is_writer)
             run = stack.enter_context(opening)
         try:
@@ -166,6 +172,19 @@ def run_directory(
         except KeyboardInterrupt:
             print("\ninterrupted; the same line goes on", file=sys.stderr)
             sys.exit(_INTERRUPTED)
+
+
+def _check_family(path: str, family: str) -> None:
+    """Refuses the directory of another family by its name: all of its settings would differ."""
+    run = RunDirectory(pathlib.Path(path))
+    if not run.config.is_file():
+        return
+    found = read_config(run.path).get("experiment")
+    if found != family:
+        raise RunError(
+            f"{run.path} is a run of {found}, expected one of {family}; "
+            "choose another directory: --run-dir NEW"
+        )
 
 
 def train(course: Course, run: RunDirectory) -> PyTree:
@@ -185,7 +204,7 @@ def try_to_train(course: Course, run: RunDirectory) -> PyTree:
     training = course.settings.training
     result = fit(
         course.method.algorithm,
-        course.dataset.train,
+        course.method.view(course.dataset.train),
         run,
         course.plan,
         seed=training.seed,
@@ -201,7 +220,7 @@ def train_beside(
     """Trains something else on the data of a run, in a folder of it."""
     folder.mkdir(exist_ok=True)
     with errors_exit(1, NonFiniteError, CheckpointError), errors_exit(2, ValueError):
-        seed, split = trained.settings.training.seed, trained.dataset.train
+        seed, split = trained.settings.training.seed, trained.method.view(trained.dataset.train)
         return _finished(fit(algorithm, split, RunDirectory(folder), plan, seed=seed))
 
 

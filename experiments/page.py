@@ -37,9 +37,18 @@ summary { cursor: pointer; margin-bottom: .75rem; font-size: .9rem; }
   grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); }
 """
 
-_UNITS = (
-    (re.compile(r"(^|_)(elbo|rate|distortion|kl|nats|log_prob|log_likelihood)$"), "nats per image"),
-    (re.compile(r"^iw_?\d+(_standard_error)?$"), "nats per image"),
+_BITS = re.compile(r"_bits_per_dim$")
+_NATS = re.compile(
+    r"(^|_)(elbo\d*|ode|dequantized|rate|distortion|kl|nats|log_prob|log_likelihood)$"
+    r"|^iw_?\d+(_standard_error)?$"
+)
+_QUANTITIES = (
+    (re.compile(r"\belbo ?([\d,]+)"), r"ELBO of \1 steps"),
+    (re.compile(r"\biw ?([\d,]+)"), r"IW bound, \1 draws"),
+    (re.compile(r"\bode\b"), "density of the probability flow"),
+    (re.compile(r"\bdequantized\b"), "density of dequantized pixels"),
+    (re.compile(r"\belbo\b"), "ELBO"),
+    (re.compile(r"\bkl\b"), "KL"),
 )
 
 
@@ -105,11 +114,13 @@ def words(name: str) -> str:
 def label(name: str) -> str:
     """A metric's name in words with its unit, where the name tells it."""
     quantity = re.split(r"[./]", name)[-1]
-    units = [unit for pattern, unit in _UNITS if pattern.search(quantity)]
+    unit = "nats per example" if _NATS.search(quantity) else ""
+    if _BITS.search(name):
+        name, unit = _BITS.sub("", name), "bits per dimension"
     text = words(name.removeprefix("metrics.").replace(".", ", ").replace("/", " "))
-    text = re.sub(r"\b(elbo|kl)\b", lambda short: short[0].upper(), text)
-    text = re.sub(r"\biw ?(\d+)\b", r"IW bound, \1 draws", text)
-    return f"{text} ({units[0]})" if units else text
+    for pattern, expansion in _QUANTITIES:
+        text = pattern.sub(expansion, text)
+    return f"{text} ({unit})" if unit else text
 
 
 def show(value: Any) -> str:

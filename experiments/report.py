@@ -19,16 +19,15 @@ from jaxgen.training.metrics_log import read_metrics
 from jaxgen.training.run_directory import RunDirectory, read_config
 
 
-def write_report(run_dir: str | pathlib.Path, *, command: str | None = None) -> pathlib.Path:
+def write_report(run_dir: str | pathlib.Path) -> pathlib.Path:
     """Writes `report.html` into a run directory; an older page is replaced in one move.
 
-    It shows `evaluation.json` if there is one, otherwise the last values of `metrics.jsonl`;
-    `sample_metrics.json` if there is one; every picture and film in `samples/`, the newest of a
-    series first; a curve for every metric; and all settings.
+    It shows the line in `command.txt` if there is one; `evaluation.json` if there is one, otherwise
+    the last values of `metrics.jsonl`; `sample_metrics.json` if there is one; every picture and
+    film in `samples/`, the newest of a series first; a curve for every metric; and all settings.
 
     Args:
         run_dir: directory of the run, with `config.json`.
-        command: the line that made the run, to be shown.
 
     Returns:
         The page's path.
@@ -42,7 +41,7 @@ def write_report(run_dir: str | pathlib.Path, *, command: str | None = None) -> 
     rows = read_metrics(run.path)
     sections = [
         _header(run.path.name, config, rows),
-        f"<h2>Command</h2><pre>{escape(command)}</pre>" if command else "",
+        _command(run.command),
         _numbers(read_object(run.evaluation), rows),
         _sample_numbers(read_object(run.sample_metrics)),
         _pictures(run.samples),
@@ -63,6 +62,14 @@ def _header(name: str, config: Mapping[str, Any], rows: list[dict[str, Any]]) ->
     lines = [f"<p>{escape(' · '.join(facts))}</p>"] if facts else []
     lines += [f"<p>parameters <code>{escape(digest)}</code></p>" for digest in digests]
     return f"<h1>{escape(name)}</h1>" + "".join(lines)
+
+
+def _command(path: pathlib.Path) -> str:
+    """The line that made the run, whoever writes the page."""
+    if not path.is_file():
+        return ""
+    line = path.read_text(encoding="utf-8", errors="replace").strip()
+    return f"<h2>Command</h2><pre>{escape(line)}</pre>"
 
 
 def _numbers(evaluation: Mapping[str, Any] | None, rows: list[dict[str, Any]]) -> str:

@@ -108,7 +108,15 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path, call):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"digest": "e" * 64}, f"dataset: {'d' * 64} in .*vae, {'e' * 64} in .*other"),
+        (
+            {"dataset": "folder:/b", "digest": "e" * 64},
+            r"dataset: folder:/a/<b>\[i\] \(digest d{12}\) in .*vae, "
+            r"folder:/b \(digest e{12}\) in .*other",
+        ),
+        (
+            {"dataset": "moons", "digest": None},
+            r"dataset: folder:/a/<b>\[i\] \(digest d{12}\) in .*vae, moons in .*other",
+        ),
         ({"levels": 256}, "levels: 17 in .*vae, 256 in .*other"),
         ({"num_examples": 6}, "num_examples: 5 in"),
         ({"num": 4}, "num_samples: 5 in .*vae, 4 in .*other"),

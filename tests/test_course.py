@@ -110,8 +110,9 @@ def test_evaluate_repeats_the_numbers_of_training(digits_vae, call):
         (digits_vae / name).unlink()
     (digits_vae / "report.html").unlink()
     code, _, errors = call(evaluate, digits_vae)
-    assert (digits_vae / "report.html").is_file()
     assert code == 0, errors
+    line = f"python -m experiments.vae --run-dir {digits_vae} --steps 4"
+    assert line in (digits_vae / "report.html").read_text()
     after = [read(digits_vae / name) for name in files]
     # The training was on one device, this is on eight: blocks of other sizes round otherwise.
     for name, value in before[0]["metrics"].items():

@@ -38,7 +38,7 @@ def test_all_damaged_files_are_named_in_one_message(folder, memory_limit):
     assert head == "4 of 20 images cannot be read:"
     assert [line.split(":")[0].strip() for line in lines] == [str(folder / n) for n in BROKEN]
     assert "truncated" in lines[1] and "the file is empty" in lines[0]
-    assert hint == "--skip-damaged leaves them out"
+    assert hint == "restore them, or train with --skip-damaged, which leaves out what is damaged"
 
 
 @pytest.mark.parametrize("memory_limit", [0, 10**6])
@@ -78,7 +78,8 @@ def test_damage_found_in_a_stream_names_the_file_and_the_way_out(tmp_path):
     damage(tmp_path, cut=[split[last]])
     train = load(tmp_path, memory_limit=0).train
     train.gather(np.array([0]))
-    with pytest.raises(data.DataError, match=rf"{split[last]}: .*; --skip-damaged leaves it out"):
+    hint = "restore it, or train with --skip-damaged"
+    with pytest.raises(data.DataError, match=rf"{split[last]}: .*; {hint}"):
         train.gather(np.array([0, last]))
 
 

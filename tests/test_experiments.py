@@ -15,7 +15,9 @@ from test_course import SMALL_GAN, SMALL_VAE
 
 from experiments import course, evaluate, sample
 from experiments.command_line import peek
+from experiments.flow_2d import __main__ as flow_2d
 from experiments.gan import __main__ as gan
+from experiments.noisy_classifier import __main__ as noisy_classifier
 from experiments.vae import __main__ as vae
 from jaxgen.data import ArraySplit, Dataset
 
@@ -199,6 +201,20 @@ def test_run_with_other_settings_is_named(finished, call):
     assert "settings.training.seed: 0 there, 3 now" in errors
     assert "temperature" not in errors and "draw_every" not in errors
     assert (finished / "config.json").read_text() == before
+
+
+def test_a_run_of_another_family_is_named_as_such(finished, call):
+    for module, args in ((gan, ("--run-dir", finished)), (flow_2d, ("--run-dir", finished))):
+        code, _, errors = call(module, *args)
+        family = module.__name__.split(".")[1]
+        assert code == 2
+        assert errors == (
+            f"error: {finished} is a run of vae, expected one of {family}; "
+            "choose another directory: --run-dir NEW\n"
+        )
+    code, _, errors = call(noisy_classifier, finished)
+    assert code == 2
+    assert errors == f"error: run: {finished}, expected a diffusion run, and not one of vae\n"
 
 
 def test_the_steps_of_a_falling_rate_are_part_of_a_run(call, tmp_path, monkeypatch):

@@ -43,6 +43,9 @@ def test_cells_that_are_done_are_kept(call, tmp_path):
     assert code == 2 and "seed" in err
 
 
-def test_steps_are_a_multiple_of_those_of_a_dispatch():
-    with pytest.raises(ValueError, match="steps_per_call: 3, expected a divisor of 4 steps"):
-        Settings(steps=4, steps_per_call=3)
+@pytest.mark.parametrize("steps_per_call", [3, 100])
+def test_the_last_dispatch_takes_what_is_left(steps_per_call):
+    small = {**SMALL, "num_test": 500}
+    expected, _ = train("planar", "moons", Settings(**small))
+    found, _ = train("planar", "moons", Settings(**small | {"steps_per_call": steps_per_call}))
+    np.testing.assert_allclose(found.kl, expected.kl, rtol=1e-5)

@@ -206,6 +206,21 @@ def test_bar_on_a_terminal(monkeypatch):
     assert text.count("\x1b[?25h") == 1  # The cursor is back.
 
 
+def test_what_is_waited_for_is_said_once(monkeypatch):
+    stream = io.StringIO()
+    with Progress(100, 50, stream=stream) as progress:
+        progress.waiting("compiling")
+        progress.update(60)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "step 50/100  compiling" and len(lines) == 2
+    monkeypatch.setenv("TERM", "xterm")
+    with Progress(100, stream=(stream := Terminal())) as progress:
+        progress.waiting("compiling")
+        progress.update(60)
+    first, last = stream.getvalue().rsplit("compiling", 1)
+    assert "step 0/100" in first and "step 60/100" in last
+
+
 def test_output_that_closes_ends_nothing(capfd):
     read, write = os.pipe()
     with open(write, "w") as stream, Progress(2, stream=stream, seconds_per_line=0.0) as progress:

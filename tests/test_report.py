@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.page import label
 from experiments.report import write_report
 from jaxgen import plots
 from jaxgen.training.run_directory import RunError
@@ -75,8 +76,8 @@ def write_metrics(run_dir, rows):
     (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def page_of(run_dir, **settings):
-    path = write_report(run_dir, **settings)
+def page_of(run_dir):
+    path = write_report(run_dir)
     assert path == run_dir / "report.html"
     return Page(path.read_text(encoding="utf-8"))
 
@@ -97,16 +98,17 @@ def test_page_holds_numbers_pictures_curves_and_settings(run_dir):
     for step in (1000, 900, 20000):
         images[step] = np.full((4, 5), step % 251, np.uint8)
         plots.save_image(run_dir / "samples" / f"samples_step_{step}.png", images[step])
-    page = page_of(run_dir, command="python -m experiments.vae --run-dir runs/<x>")
+    (run_dir / "command.txt").write_text("python -m experiments.vae --run-dir runs/<x>\n")
+    page = page_of(run_dir)
     assert page.texts.count("a <b>run & more") == 2
     assert "digits · 200 training steps" in page.texts
     assert "ab" * 32 in page.texts
     assert "python -m experiments.vae --run-dir runs/<x>" in page.texts
     assert page.rows == [
         ["num examples", "397"],
-        ["ELBO (nats per image)", "-110.12 ± 0.52"],
-        ["ELBO bits per dimension", "2.4"],
-        ["IW bound, 100 draws (nats per image)", "-9"],
+        ["ELBO (nats per example)", "-110.12 ± 0.52"],
+        ["ELBO (bits per dimension)", "2.4"],
+        ["IW bound, 100 draws (nats per example)", "-9"],
         ["data.dataset", "digits"],
         ["data.image_size", "none"],
         ["steps", "20000"],
@@ -131,7 +133,7 @@ def test_without_evaluation_the_last_training_metrics_are_shown(run_dir):
     write_metrics(run_dir, [{"step": 1, "loss": 3.0, "rate": 0.5}, {"step": 2, "loss": 1.25}])
     page = page_of(run_dir)
     assert "Last training metrics" in page.texts
-    assert page.rows[:3] == [["step", "2"], ["loss", "1.25"], ["rate (nats per image)", "0.5"]]
+    assert page.rows[:3] == [["step", "2"], ["loss", "1.25"], ["rate (nats per example)", "0.5"]]
 
 
 def test_metrics_of_two_parts_share_a_curve(run_dir):
@@ -155,9 +157,28 @@ def test_sample_metrics_and_films_are_shown(run_dir):
         write_report(run_dir)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("metrics.elbo1000", "ELBO of 1,000 steps (nats per example)"),
+        ("elbo50_bits_per_dim", "ELBO of 50 steps (bits per dimension)"),
+        ("metrics.ode", "density of the probability flow (nats per example)"),
+        ("ode_bits_per_dim", "density of the probability flow (bits per dimension)"),
+        ("metrics.iw10_bits_per_dim", "IW bound, 10 draws (bits per dimension)"),
+        ("iw5000", "IW bound, 5,000 draws (nats per example)"),
+        ("dequantized_bits_per_dim", "density of dequantized pixels (bits per dimension)"),
+        ("train/bits_per_dim", "train bits per dimension"),
+        ("good_modes", "good modes"),
+    ],
+)
+def test_metrics_are_shown_in_words(name, expected):
+    assert label(name) == expected
+
+
 def test_a_run_that_has_only_begun(run_dir):
     page = page_of(run_dir)
     assert page.images == [] and "Settings" in page.texts and "Curves" not in page.texts
+    assert "Command" not in page.texts
 
 
 def test_page_is_replaced_and_nothing_else_written_or_printed(run_dir, capsys):

@@ -71,15 +71,15 @@ def check_comparable(records: Sequence[Record]) -> None:
     first = records[0]
     for other in records[1:]:
         for name, read in _COMPARED.items():
-            mine, theirs = read(first), read(other)
-            if mine != theirs:
+            if read(first) != read(other):
+                show = _named_data if name == "dataset" else read
                 hint = (
                     "; python -m experiments.evaluate RUN measures anew"
                     if name in _MEASURED
                     else ""
                 )
                 raise ValueError(
-                    f"{name}: {_text(mine)} in {first.directory.path}, {_text(theirs)} in "
+                    f"{name}: {_text(show(first))} in {first.directory.path}, {_text(show(other))} in "
                     f"{other.directory.path}, expected the same in all runs{hint}"
                 )
 
@@ -87,6 +87,12 @@ def check_comparable(records: Sequence[Record]) -> None:
 def _data(record: Record) -> Any:
     # A folder that has moved has another name and the same digest.
     return record.evaluation["digest"] or record.evaluation["dataset"]
+
+
+def _named_data(record: Record) -> str:
+    """The name, and as much of the digest as tells two apart."""
+    name, digest = record.evaluation["dataset"], record.evaluation["digest"]
+    return f"{name} (digest {digest[:12]})" if digest else name
 
 
 _COMPARED = {

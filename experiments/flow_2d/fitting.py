@@ -78,13 +78,15 @@ def train(model: str, density_name: str, settings: Settings) -> tuple[Result, Py
         return algorithm.init(key, {"x": density.sample(key, settings.batch_size)})
 
     states = jax.jit(jax.vmap(initialize))(keys)
-    jitted = jax.jit(_advance(algorithm, density, settings), donate_argnums=0)
-    advance = jitted.lower(states, keys, 0).compile()
+    advance = jax.jit(_advance(algorithm, density, settings), donate_argnums=0)
+    per_call = min(settings.steps_per_call, settings.steps)
+    compiled = advance.lower(states, keys, jnp.arange(per_call)).compile()
     compile_seconds = time.monotonic() - begin
-    ends = range(settings.steps_per_call, settings.steps + 1, settings.steps_per_call)
     with Progress(settings.steps, 0) as progress:
-        for end in ends:
-            states, loss = advance(states, keys, end - settings.steps_per_call)
+        for start in range(0, settings.steps, per_call):
+            end = min(start + per_call, settings.steps)
+            run = compiled if end - start == per_call else advance
+            states, loss = run(states, keys, jnp.arange(start, end))
             progress.update(end, {"loss": float(jnp.mean(loss))})
     seconds = time.monotonic() - begin
     kl, error = _divergence(flow, states.params, density, settings.num_test)
@@ -102,9 +104,7 @@ def _advance(algorithm: Algorithm, density: toy.ToyDensity, settings: Settings) 
 
         return step
 
-    def advance(states: PyTree, keys: Array, start: Array) -> tuple[PyTree, Array]:
-        indices = start + jnp.arange(settings.steps_per_call)
-
+    def advance(states: PyTree, keys: Array, indices: Array) -> tuple[PyTree, Array]:
         def one(state: PyTree, key: Key) -> tuple[PyTree, Array]:
             return jax.lax.scan(step_of(key), state, indices)
 

@@ -39,7 +39,7 @@ class Settings:
     steps: Annotated[int, AT_LEAST_1] = 3000
     """Generator steps."""
     steps_per_call: Annotated[int, AT_LEAST_1] = 100
-    """Steps in one dispatch, behind each point of the curves; it divides the steps."""
+    """Steps in one dispatch, behind each point of the curves; the last takes what is left."""
     batch_size: Annotated[int, AT_LEAST_1] = 100
     """Real examples in a critic step."""
     learning_rate: Annotated[float, POSITIVE] = 2e-3
@@ -77,8 +77,6 @@ class Settings:
         check_settings(self)
         last = 2**32 - self.num_seeds
         require(0 <= self.seed < last, "seed", self.seed, f"0 to {last - 1}")
-        per_call = self.steps_per_call
-        require(self.steps % per_call == 0, "steps_per_call", per_call, "a divisor of the steps")
         names = ", ".join(self.methods)
         is_set = 0 < len(self.methods) == len(set(self.methods))
         require(is_set, "methods", names or "none", "one or more, each once")

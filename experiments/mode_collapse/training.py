@@ -46,7 +46,7 @@ def train(
         name: of the method.
         seeds: of the runs.
         steps: generator steps of each run.
-        steps_per_call: steps of a dispatch; it divides `steps`.
+        steps_per_call: steps of a dispatch; the last takes what is left.
         batch_size: real examples of a step.
         num_samples: samples of each seed behind a count.
         map_seeds: `jax.vmap`, or `one_by_one` for networks that it would slow down.
@@ -72,8 +72,9 @@ def train(
     saved = last
     print(name)
     with Progress(steps, first) as progress:
-        for end in range(first + steps_per_call, steps + 1, steps_per_call):
-            states, norms = advance(target.data, states, jnp.arange(end - steps_per_call, end))
+        for start in range(first, steps, steps_per_call):
+            end = min(start + steps_per_call, steps)
+            states, norms = advance(target.data, states, jnp.arange(start, end))
             points = np.asarray(sample(states))
             counts = [target.score(each) for each in points]
             progress.update(end, _means(counts))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from jaxgen.data.dataset import DataError, Dataset, Split
-from jaxgen.data.formats import DamagedError
+from jaxgen.data.formats import WAY_OUT, DamagedError
 from jaxgen.data.reading import for_each_block
 from jaxgen.data.text import counted, listed
 from jaxgen.data.view import view
@@ -70,7 +70,7 @@ def refusal(
         lines.append(f"  and {len(errors) - _NUM_NAMED:,} more")
     num = len(damaged) + sum(map(len, splits))
     head = f"{len(errors):,} of {counted(num, 'image')} cannot be read:"
-    return DataError("\n".join([head, *lines, "--skip-damaged leaves them out"]))
+    return DataError("\n".join([head, *lines, f"restore them, or {WAY_OUT}"]))
 
 
 def without_damaged(dataset: Dataset, damaged: Sequence[DamagedError] = ()) -> Dataset:

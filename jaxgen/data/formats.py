@@ -21,6 +21,10 @@ _COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"
 _DEEP_RAW_MODE = re.compile("(?<!BGR);16")  # BGR;16 has 16 bits for all three channels
 
 
+WAY_OUT = "train with --skip-damaged, which leaves out what is damaged"
+"""Said beside damage: only a training can do without some images."""
+
+
 class DamagedError(DataError):
     """The contents of a file are not an image that can be decoded.
 
@@ -31,7 +35,7 @@ class DamagedError(DataError):
 
     def __init__(self, name: str, reason: str):
         """Says that the file is not read, and how to do without it."""
-        super().__init__(f"cannot read the image {name}: {reason}; --skip-damaged leaves it out")
+        super().__init__(f"cannot read the image {name}: {reason}; restore it, or {WAY_OUT}")
         self.name = name
         self.reason = reason
 

@@ -103,6 +103,8 @@ def fit(
     ):
         if first_step:
             progress.message(f"resumed at step {first_step}")
+        if first_step < plan.steps:
+            progress.waiting("compiling")
 
         def settle(end: int, metrics: Mapping[str, Any]) -> None:
             values = {name: np.asarray(value) for name, value in metrics.items()}

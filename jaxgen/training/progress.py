@@ -90,6 +90,18 @@ class Progress:
             self.message(self._line)
             self._last_line = now
 
+    def waiting(self, what: str) -> None:
+        """Says why nothing is shown yet: beside the bar until the first metrics, else in a line.
+
+        Args:
+            what: is being done.
+        """
+        text = f"{self._unit} {self._first_step}/{self._total}  {what}"
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=text, refresh=True)
+        else:
+            self.message(text)
+
     def message(self, text: str) -> None:
         """Prints a line of its own, above the bar where there is one.
 

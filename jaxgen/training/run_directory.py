@@ -39,6 +39,11 @@ class RunDirectory:
         return self.path / CONFIG_FILE
 
     @property
+    def command(self) -> Path:
+        """The line that the run was started with, where one is known."""
+        return self.path / "command.txt"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object a line."""
         return self.path / "metrics.jsonl"
