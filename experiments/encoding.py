@@ -12,9 +12,11 @@ _NUM_ENCODED = 10_000
 _BLOCK_SIZE = 500
 
 
-def encode_part(encode: Callable[[np.ndarray], PyTree], split: Split) -> PyTree:
+def encode_part(
+    encode: Callable[[np.ndarray], PyTree], split: Split, num: int = _NUM_ENCODED
+) -> PyTree:
     """Encodes a random part of a split in blocks: NumPy arrays `[N, ...]` of what is given."""
-    indices, blocks = subset_indices(len(split), _NUM_ENCODED), []
+    indices, blocks = subset_indices(len(split), num), []
     for start in range(0, len(indices), _BLOCK_SIZE):
         x = split.gather(indices[start : start + _BLOCK_SIZE])["x"]
         blocks.append(jax.device_get(encode(x)))

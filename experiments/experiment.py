@@ -13,7 +13,7 @@ from experiments.settings import (
     ProcessSettings,
     TrainingSettings,
 )
-from jaxgen.data.dataset import Dataset
+from jaxgen.data.dataset import Dataset, Split
 from jaxgen.training.run_directory import RunDirectory
 from jaxgen.types import Algorithm, PyTree
 
@@ -43,6 +43,22 @@ class RunSettings(Generic[Model, Sampling, Evaluation]):
     evaluation: Evaluation
 
 
+class Features(NamedTuple):
+    """What a trained model makes of examples on its way, for whoever looks at it.
+
+    Attributes:
+        layer: where it is taken from, in words.
+        extract: ``(state, x) -> [B, F]``, float32, of data as a batch has them, without labels.
+    """
+
+    layer: str
+    extract: Callable[[PyTree, Any], Any]
+
+
+def _all_examples(split: Split) -> Split:
+    return split
+
+
 class Method(NamedTuple):
     """What the settings of a family make.
 
@@ -54,6 +70,9 @@ class Method(NamedTuple):
         is_conditional: whether it is given labels.
         film: ``(state, key, num, label=None) -> x [F, num, ...]``, how samples come to be step by
             step, where they do.
+        features: of a layer within, where there is one that is given no labels.
+        view: what the training sees of the train split; raises ValueError where that does not fit.
+        needs_all_labels: whether a conditional method must know those of all train examples.
     """
 
     algorithm: Algorithm
@@ -61,6 +80,9 @@ class Method(NamedTuple):
     batches_per_step: int = 1
     is_conditional: bool = False
     film: Callable[..., Any] | None = None
+    features: Features | None = None
+    view: Callable[[Split], Split] = _all_examples
+    needs_all_labels: bool = True
 
 
 class Trained(NamedTuple):

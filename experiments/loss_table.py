@@ -13,6 +13,7 @@ from jaxgen.files import write_atomically
 
 _FAMILIES = {
     "vae.losses": vae.losses,
+    "vae.semi_supervised": vae.semi_supervised,
     "flows.losses": flows.losses,
     "diffusion.losses": diffusion.losses,
     "diffusion.variational": diffusion.variational,

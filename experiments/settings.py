@@ -26,7 +26,8 @@ class DataSettings:
 
     dataset: str = "digits"
     """digits, stacked_digits, ring, grid, moons or checkerboard (no download), folder:PATH (a
-    folder of images), image:PATH (one image) or the name of a TFDS image data set."""
+    folder of images), image:PATH (one image) or the name of a TFDS image data set; any images
+    behind redrawn:RATE: have this share of their pixel values drawn anew."""
     data_dir: str | None = None
     """Where TFDS data sets lie; by default ~/tensorflow_datasets."""
     image_size: tuple[int, int] | None = None

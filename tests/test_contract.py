@@ -20,7 +20,7 @@ from jaxgen.distributions import Normal, NormalMixture, bound_log_var, normal_kl
 from jaxgen.flows import losses as flow_losses
 from jaxgen.gan import losses as gan_losses
 from jaxgen.gan import penalties
-from jaxgen.vae import losses
+from jaxgen.vae import losses, semi_supervised
 
 B, N, D = 3, 5, 2
 
@@ -78,6 +78,27 @@ def of_fakes(loss):
     return lambda key, p, x: loss(adversaries(p, x)[1])
 
 
+def encode_class(parameters, x, y):
+    q = encode(parameters, x)
+    return Normal(q.mean + y, q.log_var)
+
+
+def decode_class(parameters, z, y):
+    return decode(parameters, z + y)
+
+
+def classify(parameters, x):
+    return x @ parameters["critic_hidden"]
+
+
+def class_model(parameters):
+    return tuple(Partial(part, parameters) for part in (encode_class, decode_class, classify))
+
+
+def unknown_where_negative(x):
+    return jnp.where(x[:, 0] > 0.0, 1, -1)
+
+
 VAE_CALLS = {
     "reconstruction": lambda key, p, x: losses.reconstruction(*autoencoder(p), x),
     "denoising": lambda key, p, x: losses.denoising(*autoencoder(p), x + 1.0, x),
@@ -93,6 +114,18 @@ VAE_CALLS = {
     ),
     "log_likelihood": lambda key, p, x: losses.log_likelihood(
         key, *model(p), prior(p), x, num_samples=2, chunk_size=1
+    ),
+    "labelled": lambda key, p, x: semi_supervised.labelled(
+        key, *class_model(p), x, label=jnp.abs(unknown_where_negative(x)), prior=prior(p)
+    ),
+    "unlabelled": lambda key, p, x: semi_supervised.unlabelled(
+        key, *class_model(p), x, prior=prior(p)
+    ),
+    "partly_labelled": lambda key, p, x: semi_supervised.partly_labelled(
+        key, *class_model(p), x, label=unknown_where_negative(x), prior=prior(p)
+    ),
+    "classification_weighted": lambda key, p, x: semi_supervised.classification_weighted(
+        semi_supervised.SemiSupervisedTerms(*rates(p, x).T, *rates(p, x).T), weight=p["beta"]
     ),
 }
 
@@ -208,7 +241,7 @@ DIFFUSION_CALLS = {
 FAMILIES = {
     "diffusion": ([diffusion_losses, likelihood, variational], DIFFUSION_CALLS),
     "flows": ([flow_losses], FLOW_CALLS),
-    "vae": ([losses], VAE_CALLS),
+    "vae": ([losses, semi_supervised], VAE_CALLS),
     "gan": ([gan_losses, penalties], GAN_CALLS),
 }
 """Family to its modules of losses and its calls."""

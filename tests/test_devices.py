@@ -58,6 +58,13 @@ def denoising():
     )
 
 
+def m2_of_dropout_and_a_few_labels():
+    likelihood = vae.likelihoods.gaussian_learned_variance(levels=LEVELS)
+    common = {"latent_dim": 2, "hidden_sizes": (6,), "dropout_rate": 0.3}
+    model = vae.mlp_m2(ODD_SHAPE, likelihood, num_classes=NUM_CLASSES, **common)
+    return vae.m2_algorithm(model, SMALL_STEPS, levels=LEVELS, weight=2.0)
+
+
 def plain_vae():
     likelihood = vae.likelihoods.categorical(levels=LEVELS)
     return vae.mlp_vae(ODD_SHAPE, likelihood, latent_dim=2, hidden_sizes=(6,))
@@ -91,6 +98,12 @@ FAMILIES = {
         random_state,
         IMAGES,
         (2, 4, 8),
+    ),
+    "m2 of dropout, noise and a few labels": (
+        m2_of_dropout_and_a_few_labels,
+        random_state,
+        {**IMAGES, "label": np.where(np.arange(16) % 3, -1, IMAGES["label"])},
+        (8,),
     ),
     "vae of importance weights": (importance_weights, random_state, IMAGES, (8,)),
     "glow of learned noise and labels": (glow_of_labels, start_of_data, IMAGES, (2, 4, 8)),

@@ -28,6 +28,7 @@ MATHEMATICS = (
     "pixels.py",
     "vae/algorithm.py",
     "vae/losses.py",
+    "vae/semi_supervised.py",
 )
 # Arithmetic that nobody needs to be cited for.
 WITHOUT_SOURCE = {

@@ -9,12 +9,15 @@ from jax.tree_util import Partial
 
 from experiments.diffusion.guides import Guide, make_guide
 from experiments.diffusion.settings import Evaluation, Sampling, Settings
-from experiments.experiment import Method, RunSettings
+from experiments.experiment import Features, Method, RunSettings
 from experiments.optimizers import make_optimizer
 from experiments.ranges import require, require_default
 from experiments.settings import DataInfo
+from experiments.sown_features import pooled, sown
 from jaxgen import diffusion
-from jaxgen.diffusion import grids, process, samplers, schedules
+from jaxgen.diffusion import grids, models, process, samplers, schedules
+from jaxgen.training.state import TrainState
+from jaxgen.types import Array
 
 DiffusionSettings = RunSettings[Settings, Sampling, Evaluation]
 
@@ -32,6 +35,7 @@ _SAMPLERS = {
 }
 _NUM_FRAMES = 11
 _MOST_EXACT = 16  # Numbers of an example whose derivatives are taken one by one.
+_FEATURE_LOG_SNR = 4.0  # Of the features: noise of a seventh of the signal's deviation.
 
 
 def build_model(settings: DiffusionSettings, info: DataInfo) -> diffusion.Diffusion:
@@ -103,7 +107,28 @@ def build(settings: DiffusionSettings, info: DataInfo, path: pathlib.Path | None
         words,
         is_conditional=own.conditional or settings.sampling.classifier_scale > 0.0,
         film=_sample(settings, model, info, guide, num_frames=_NUM_FRAMES),
+        features=_features(settings, model),
     )
+
+
+def _features(settings: DiffusionSettings, model: diffusion.Diffusion) -> Features | None:
+    """The middle layer at little noise: none of vectors, or of a model that must know the class."""
+    own = settings.model
+    if model.levels is None or (own.conditional and not own.label_dropout):
+        return None
+    is_transformer = own.backbone == "dit"
+
+    def extract(state: TrainState, x: Array) -> Array:
+        variables, log_snr = state.eval_variables, jnp.full(len(x), _FEATURE_LOG_SNR)
+        x = models.scale(model, variables["batch_stats"], x)
+        x_t = process.diffuse(x, jnp.zeros_like(x), log_snr)  # Its mean: the same every time.
+        nothing = None if model.num_classes is None else jnp.zeros((len(x), model.num_classes))
+        params = {"params": variables["params"]}
+        found = sown(model.network, params, x_t, log_snr, nothing)
+        return pooled(found[(len(found) - 1) // 2] if is_transformer else found)
+
+    name = "middle transformer block" if is_transformer else "middle of the U-Net"
+    return Features(f"{name}, mean over its places, log-SNR {_FEATURE_LOG_SNR:g}", extract)
 
 
 def _sample(

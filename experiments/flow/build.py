@@ -1,17 +1,20 @@
 """Builds the model and the algorithm of a flow run."""
 
+import functools
 import pathlib
 from typing import Any
 
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from experiments.experiment import Method, RunSettings
+from experiments.experiment import Features, Method, RunSettings
 from experiments.flow.settings import Evaluation, Sampling, Settings
 from experiments.optimizers import make_optimizer
 from experiments.ranges import require, require_default
 from experiments.settings import DataInfo
 from jaxgen import flows
+from jaxgen.training.state import TrainState
+from jaxgen.types import Array
 
 FlowSettings = RunSettings[Settings, Sampling, Evaluation]
 Model = flows.Flow | flows.ImageFlow
@@ -76,4 +79,12 @@ def build(settings: FlowSettings, info: DataInfo, path: pathlib.Path | None) -> 
     words = f"maximum likelihood, {model_name(own, info)}, {own.num_layers} layers"
     if info.levels is not None:
         words += f", {own.dequantization} dequantization"
-    return Method(algorithm._replace(sample=sample), words, is_conditional=num_classes is not None)
+    algorithm, is_conditional = algorithm._replace(sample=sample), num_classes is not None
+    features = None if is_conditional else Features("latents", functools.partial(_encode, model))
+    return Method(algorithm, words, is_conditional=is_conditional, features=features)
+
+
+def _encode(model: Model, state: TrainState, x: Array) -> Array:
+    """The latents `[B, D]` of images or vectors."""
+    found: Any = model.apply(state.eval_variables, x, method="encode")
+    return found[0] if isinstance(model, flows.Flow) else found

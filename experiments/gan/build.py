@@ -6,13 +6,16 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from experiments.experiment import Method, NoSettings, RunSettings
+from experiments.experiment import Features, Method, NoSettings, RunSettings
 from experiments.gan.settings import Sampling, Settings
 from experiments.optimizers import make_optimizer
 from experiments.ranges import require
 from experiments.settings import DataInfo
+from experiments.sown_features import pooled, sown
 from jaxgen import gan
 from jaxgen.gan import models, objectives, penalties, resnet
+from jaxgen.gan.game import GanState, to_critic_range
+from jaxgen.types import Array
 
 GanSettings = RunSettings[Settings, Sampling, NoSettings]
 
@@ -108,7 +111,19 @@ def build(settings: GanSettings, info: DataInfo, path: pathlib.Path | None) -> M
     else:
         common["num_critic_steps"] = num
         algorithm = gan.alternating_algorithm(game, generator, critic, **common)
-    return Method(algorithm, describe(own, game.rules), num, own.conditional)
+    words, features = describe(own, game.rules), critic_features(game)
+    return Method(algorithm, words, num, own.conditional, features=features)
+
+
+def critic_features(game: gan.Game) -> Features:
+    """What the critic's last layer is given, which does not depend on the label."""
+
+    def extract(state: GanState, x: Array) -> Array:
+        label = None if game.num_classes is None else jnp.zeros(len(x), jnp.int32)
+        seen, variables = to_critic_range(game, x), state.critic.eval_variables
+        return pooled(sown(game.critic, variables, seen, label, train=False))
+
+    return Features("input of the critic's last layer", extract)
 
 
 def describe(own: Settings, rules: gan.Rules) -> str:

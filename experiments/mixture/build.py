@@ -3,11 +3,12 @@
 import math
 import pathlib
 
-from experiments.experiment import Method, NoSettings, RunSettings
+from experiments.experiment import Features, Method, NoSettings, RunSettings
 from experiments.mixture.settings import Evaluation, Settings
 from experiments.ranges import require, require_default
 from experiments.settings import DataInfo
 from jaxgen.classical import mixture
+from jaxgen.classical.vectors import to_vectors
 
 MixtureSettings = RunSettings[Settings, NoSettings, Evaluation]
 
@@ -45,4 +46,8 @@ def build(settings: MixtureSettings, info: DataInfo, path: pathlib.Path | None) 
     words += f", stepwise on batches of {settings.plan.batch_size:,}" * bool(
         settings.plan.batch_size
     )
-    return Method(algorithm, words)
+    features = Features(
+        "responsibilities",
+        lambda state, x: state.params.responsibilities(to_vectors(x, info.levels)),
+    )
+    return Method(algorithm, words, features=features)

@@ -12,7 +12,7 @@ import optax
 
 from experiments import course
 from experiments.encoding import encode_part
-from experiments.experiment import Method, RunSettings, Trained
+from experiments.experiment import Features, Method, RunSettings, Trained
 from experiments.latent_flows import posterior_flow, prior_flow
 from experiments.latent_mixtures import fit_mixture
 from experiments.optimizers import make_optimizer
@@ -92,7 +92,11 @@ def build(settings: VaeSettings, info: DataInfo, path: pathlib.Path | None) -> M
     words = f"{own.objective.replace('_', '-')}, {own.model} networks, {own.latent_dim} latents"
     if not own.has_closed_form:
         words += f", {own.prior} prior, {own.posterior} posterior"
-    return Method(algorithm._replace(sample=sample), words)
+    codec = vae.codec(model, levels=info.image_levels)
+    features = Features(
+        "posterior means", lambda state, x: codec.encode(state.eval_variables, x).mean
+    )
+    return Method(algorithm._replace(sample=sample), words, features=features)
 
 
 def finish(trained: Trained) -> None:

@@ -6,6 +6,7 @@ the functions that use them.
 
 from jaxgen.data.dataset import ArraySplit, DataError, Dataset, Split, StreamSplit
 from jaxgen.data.describe import describe
+from jaxgen.data.few_labels import balanced_indices, with_labels_of
 from jaxgen.data.load import load
 from jaxgen.data.pipeline import batch_indices, chunk_indices, stream
 from jaxgen.data.subset import subset, subset_indices
@@ -18,6 +19,7 @@ __all__ = [
     "Dataset",
     "Split",
     "StreamSplit",
+    "balanced_indices",
     "batch_indices",
     "chunk_indices",
     "describe",
@@ -27,4 +29,5 @@ __all__ = [
     "stream",
     "subset",
     "subset_indices",
+    "with_labels_of",
 ]

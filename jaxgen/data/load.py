@@ -5,6 +5,7 @@ import os
 import re
 
 from jaxgen.data.dataset import FOLDER_PREFIX, IMAGE_PREFIX, OWN_NAMES, DataError, Dataset
+from jaxgen.data.redrawn import REDRAWN_PREFIX, read_name, redraw
 from jaxgen.data.text import printable
 
 # name[/config][:version], as tensorflow-datasets has them.
@@ -30,7 +31,8 @@ def load(
             a toy density in the plane (`ring`, `grid`, `moons`, `checkerboard`), `folder:PATH`
             (image files), `image:PATH` (one image file, which is the train and the test split), or
             the name of a tensorflow-datasets image data set, as `mnist` or
-            `celeb_a/config:2.1.0`.
+            `celeb_a/config:2.1.0`; any images behind `redrawn:RATE:` with this share of their
+            pixel values drawn anew.
         data_dir: where prepared tensorflow-datasets lie; None for their usual place
             (`TFDS_DATA_DIR` or `~/tensorflow_datasets`).
         image_size: `(height, width)`, or one number for a square, at least 1: the shorter side is
@@ -51,6 +53,19 @@ def load(
     Raises:
         DataError: if there is no such data set, it cannot be read, or a setting does not fit it.
     """
+    altered = read_name(name)
+    if altered is not None:
+        original = load(
+            altered.name,
+            data_dir=data_dir,
+            image_size=image_size,
+            levels=levels,
+            image_feature=image_feature,
+            label_feature=label_feature,
+            skip_damaged=skip_damaged,
+            memory_limit=memory_limit,
+        )
+        return redraw(original, altered.rate)
     size = _checked_size(image_size)
     if levels is not None and not 2 <= levels <= 256:
         raise DataError(f"levels: {levels}, expected 2 to 256")
@@ -112,7 +127,8 @@ def _source(name: str) -> str:
         )
     raise DataError(
         f"dataset: {printable(name)!r}, expected {', '.join(OWN_NAMES)}, {FOLDER_PREFIX}PATH, "
-        f"{IMAGE_PREFIX}PATH or the name of a tensorflow-datasets set"
+        f"{IMAGE_PREFIX}PATH or the name of a tensorflow-datasets set; or one of these behind "
+        f"{REDRAWN_PREFIX}RATE:"
     )
 
 

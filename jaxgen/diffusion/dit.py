@@ -20,7 +20,8 @@ class DiT(nn.Module):
     """Transformer blocks whose norms the log-SNR and the condition scale, shift and gate.
 
     Images whose sides are no multiple of the patch are continued at their right and lower edges,
-    and cropped again. A fresh network predicts zeros, and its blocks are the identity.
+    and cropped again. A fresh network predicts zeros, and its blocks are the identity. The tokens
+    after each block are sown as the intermediate `features`.
 
     Attributes:
         features: of a token; a multiple of 4 and of the heads.
@@ -62,7 +63,8 @@ class DiT(nn.Module):
         def step(block: _Block, h: Array, layer: Array) -> tuple[Array, None]:
             return block(h, embedding, dropout_keys, layer), None
 
-        scan = nn.scan(step, variable_axes={"params": 0}, split_rngs={"params": True})
+        axes: Any = {"params": 0, "intermediates": 0}
+        scan = nn.scan(step, variable_axes=axes, split_rngs={"params": True})
         block = _Block(self.num_heads, self.dropout_rate, self.dtype)
         h, _ = scan(block, h, jnp.arange(self.num_layers))
         shift, scale = _told(embedding, 2, self.features, self.dtype)
@@ -93,7 +95,9 @@ class _Block(nn.Module):
         y = _norm(h, self.dtype) * (1.0 + scale) + shift
         y = nn.gelu(nn.Dense(_WIDENING * features, dtype=self.dtype)(y))
         y = dropout(dropout_keys, y, rate=self.dropout_rate, layer=layer)
-        return h + gate * nn.Dense(features, dtype=self.dtype)(y)
+        h += gate * nn.Dense(features, dtype=self.dtype)(y)
+        self.sow("intermediates", "features", h)
+        return h
 
 
 def _told(embedding: Array, num: int, features: int, dtype: Any) -> list[Array]:

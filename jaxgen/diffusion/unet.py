@@ -20,7 +20,7 @@ class UNet(nn.Module):
     """Residual blocks down to smaller images and up again, with connections at every size.
 
     Images whose sides do not halve evenly are continued at their right and lower edges, and cropped
-    again. A fresh network predicts zeros.
+    again. A fresh network predicts zeros. The smallest map is sown as the intermediate `features`.
 
     Attributes:
         channels: of each level, from the image's own size, halved from level to level.
@@ -76,6 +76,7 @@ class UNet(nn.Module):
                 kept[-1].append(h)
         h = block(self.channels[-1], h)
         h = block(self.channels[-1], self._attention(h))
+        self.sow("intermediates", "features", h)
         for level, features in reversed(list(enumerate(self.channels))):
             for _ in range(self.num_blocks):
                 h = attention(block(features, h, kept[level].pop()), level)

@@ -130,7 +130,7 @@ def latent_with_label(
 class ProjectionHead(nn.Module):
     """Logits of features, ``psi(h) + <embed(label), h>`` with an affine ``psi``, in float32.
 
-    Without classes it is ``psi(h)`` alone.
+    Without classes it is ``psi(h)`` alone. The features are sown as the intermediate `features`.
 
     Attributes:
         num_classes: number of labels, or None.
@@ -151,6 +151,7 @@ class ProjectionHead(nn.Module):
         chex.assert_rank(h, 2)
         check_label(label, self.num_classes, len(h))
         h = at_least_float32(h)
+        self.sow("intermediates", "features", h)
         psi = nn.Dense(1, kernel_init=self.kernel_init)
         logits = apply_layer(psi, h, spectral=self.spectral, train=train)[:, 0]
         if self.num_classes is None or label is None:

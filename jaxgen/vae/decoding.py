@@ -107,7 +107,7 @@ def codec(model: VAE, *, levels: int) -> Codec:
     @jax.jit
     def decode(variables: PyTree, z: Array) -> Array:
         distribution = apply(variables, z, method="decode")
-        return _to_pixels(distribution.expectation() + offset, levels)
+        return to_pixels(distribution.expectation() + offset, levels)
 
     @jax.jit
     def prior(variables: PyTree) -> Prior:
@@ -149,10 +149,19 @@ def sampler(
             density = tempered(density, temperature)
         latent_keys, pixel_keys = split_keys(example_keys(key, num), 2)
         x = bound.decode(density.sample(latent_keys, num)).sample(pixel_keys)
-        return _to_pixels(x, levels)
+        return to_pixels(x, levels)
 
     return sample
 
 
-def _to_pixels(x: Array, levels: int) -> Array:
+def to_pixels(x: Array, levels: int) -> Array:
+    """Makes images of what a likelihood draws or expects.
+
+    Args:
+        x: values about 0 to levels, any shape; what lies in [k, k + 1) is the pixel value k.
+        levels: number of pixel values of the data.
+
+    Returns:
+        uint8 of the shape of `x`, 0 to levels - 1.
+    """
     return jnp.clip(jnp.floor(x), 0, levels - 1).astype(jnp.uint8)

@@ -1,0 +1,1 @@
+"""Classes by Bayes' rule from the likelihoods of a class-conditional run."""

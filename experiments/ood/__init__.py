@@ -1,0 +1,1 @@
+"""Scores that tell examples of another data set from those of a trained run's own."""
