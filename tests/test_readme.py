@@ -97,3 +97,11 @@ def test_a_mixture_is_a_start_and_steps(key):
     assert names["completed"].shape == names["denoised"].shape == (20, 3)
     np.testing.assert_array_equal(names["completed"][:, 0], points[:, 0])
     assert np.all(np.isfinite(names["density"].log_prob(points)))
+
+
+def test_an_autoregressive_model_is_a_network_a_head_and_an_order(key):
+    images = np.random.default_rng(0).integers(0, 17, (3, 4, 4, 1)).astype(np.uint8)
+    names = {"key": key, "images": images, "jax": jax}
+    exec(block_with("samplers.cached"), names)
+    np.testing.assert_allclose(names["nats"], 16 * np.log(17), rtol=1e-5)
+    assert names["written"].shape == (2, 4, 4, 1)
