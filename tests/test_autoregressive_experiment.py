@@ -30,7 +30,14 @@ def test_every_model_makes_an_algorithm(model, likelihood):
     """Traced, not compiled: a step, samples and an evaluation have their shapes and types."""
     own = {"model": model, "likelihood": likelihood, "num_features": 8, "conditional": True}
     algorithm = build(settings(**own), INFO, None).algorithm
+    extract = build(settings(**{**own, "conditional": False}), INFO, None).features.extract
     batch = {"x": jnp.ones((4, 8, 8, 1), jnp.uint8), "label": jnp.zeros(4, jnp.int32)}
+
+    def features(key):
+        plain = build(settings(**{**own, "conditional": False}), INFO, None).algorithm
+        return extract(plain.init(key, batch), batch["x"])
+
+    assert jax.eval_shape(features, jax.random.key(0)).shape[0] == 4
 
     def run(key):
         state = algorithm.init(key, batch)

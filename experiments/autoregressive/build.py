@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.autoregressive.settings import Sampling, Settings
-from experiments.experiment import Method, NoSettings, RunSettings
+from experiments.experiment import Features, Method, NoSettings, RunSettings
 from experiments.optimizers import make_optimizer
 from experiments.ranges import require, require_default
 from experiments.settings import DataInfo
+from experiments.sown_features import pooled, sown
 from jaxgen import autoregressive
 from jaxgen.autoregressive import heads, networks, orders, samplers
 from jaxgen.autoregressive.models import PixelModel
@@ -97,10 +98,14 @@ def build(settings: AutoregressiveSettings, info: DataInfo, path: pathlib.Path |
     name = likelihood_name(own, info.image_levels).replace("_", " ")
     words = f"{own.model.replace('_', ' ')}, {name} likelihood, {own.order} order"
 
+    def extract(state: Any, x: Any) -> Any:
+        return pooled(sown(model, {"params": state.eval_variables["params"]}, x))
+
     def film(state: Any, key: Any, num: int, label: Any = None) -> Any:
         return frames(sample(state, key, num, label), model.order)
 
-    return Method(algorithm, words, is_conditional=num_classes is not None, film=film)
+    features = None if own.conditional else Features("middle layer, mean over pixels", extract)
+    return Method(algorithm, words, is_conditional=own.conditional, film=film, features=features)
 
 
 def frames(x: Any, order: orders.Order, num_frames: int = 32) -> Any:

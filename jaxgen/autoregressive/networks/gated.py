@@ -97,6 +97,8 @@ class GatedPixelCNN(nn.Module):
             # The image itself is no summand: it would show a pixel to its own prediction.
             h = self.out[i](gated) + (h if i else 0.0)
             total += self.skip[i](gated)
+            if i == self.num_layers // 2:
+                self.sow("intermediates", "features", h)
         return nn.relu(self.last(nn.relu(total)))
 
 

@@ -59,6 +59,8 @@ class PixelCNN(nn.Module):
         h = self.first(x, site)
         for number, block in enumerate(self.blocks):
             h = block(h, site, condition, dropout_keys, number)
+            if number == self.num_layers // 2:
+                self.sow("intermediates", "features", h)
         return nn.relu(self.last(nn.relu(h)))
 
 

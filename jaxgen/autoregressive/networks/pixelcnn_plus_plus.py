@@ -121,6 +121,8 @@ class PixelCNNPlusPlus(nn.Module):
             for _ in range(self.num_blocks):
                 h = run_block(h, scale, None)
                 kept.append(h)
+        if not is_row:
+            self.sow("intermediates", "features", h)
         for scale in reversed(range(self.num_scales)):
             for _ in range(self.num_blocks + 1):
                 h = run_block(h, scale, kept.pop())

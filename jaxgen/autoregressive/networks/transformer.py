@@ -85,6 +85,8 @@ class PixelTransformer(nn.Module):
             h += self.told(condition)[:, None]
         for number, block in enumerate(self.blocks):
             h = block(h, index, height * width, condition, dropout_keys, number)
+            if number == self.num_layers // 2:
+                self.sow("intermediates", "features", h)
         h = self.last_norm(h).astype(self.dtype)
         return h.reshape(batch, *((height, width) if site is None else (1, 1)), -1)
 
