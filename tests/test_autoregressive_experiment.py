@@ -24,8 +24,15 @@ def settings(**own):
     return dataclasses.replace(EXPERIMENT.defaults(), model=Settings(**own))
 
 
-@pytest.mark.parametrize("model", ["pixelcnn", "gated", "pixelcnn_plus_plus", "transformer"])
-@pytest.mark.parametrize("likelihood", ["categorical", "logistic_mixture"])
+@pytest.mark.parametrize(
+    ("model", "likelihood"),
+    [
+        ("pixelcnn", "categorical"),
+        ("gated", "logistic_mixture"),
+        ("pixelcnn_plus_plus", "logistic_mixture"),
+        ("transformer", "categorical"),
+    ],
+)
 def test_every_model_makes_an_algorithm(model, likelihood):
     """Traced, not compiled: a step, samples and an evaluation have their shapes and types."""
     own = {"model": model, "likelihood": likelihood, "num_features": 8, "conditional": True}

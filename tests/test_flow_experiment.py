@@ -124,6 +124,7 @@ def test_a_run_that_stopped_ends_with_the_same_bits(call, tmp_path):
     assert digest(tmp_path / "once") == digest(tmp_path / "twice")
 
 
+@pytest.mark.slow
 def test_a_maf_is_sampled_both_ways(call, tmp_path):
     run_dir, found = tmp_path / "run", []
     line = ("--model", "maf", "--dataset", "moons", "--num-layers", 2, "--hidden-sizes", 8)

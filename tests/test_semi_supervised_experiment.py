@@ -91,6 +91,7 @@ def test_bad_settings_leave_no_trace(call, tmp_path, flags, message):
     assert code == 2 and message in words and not run_dir.exists()
 
 
+@pytest.mark.slow
 def test_images_without_labels_may_be_among_those_with(call, tmp_path):
     """Odd colour images of two classes, of which some lie beside the folders of classes."""
     rng = np.random.default_rng(0)

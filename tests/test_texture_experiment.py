@@ -181,7 +181,7 @@ def test_another_image_in_the_same_directory_is_refused(call, tmp_path, image):
     assert code == 2 and "expected the data that the run was trained on" in errors
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 2, 3), (5, 6)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 5, 3)])
 def test_tiny_and_flat_images_run(call, tmp_path, shape):
     image = save(tmp_path / "a.png", np.full(shape, 77))
     run = tmp_path / "run"
