@@ -11,7 +11,7 @@ EXPERIMENT = Experiment(
     Settings,
     build,
     optimizer=OptimizerSettings(clip_norm=50.0),
-    plan=Plan(steps=1500, batch_size=64),
+    plan=Plan(steps=600, batch_size=64),
     sampling=Sampling,
     diagnose=diagnose,
     pictures="experiments.autoregressive.pictures",
