@@ -146,6 +146,6 @@ def test_a_density_is_the_base_of_a_flow_and_the_prior_of_a_vae(name):
         points,
     )
     rate = posterior.log_prob(points) - density.log_prob(points)
-    # The noise of the posterior is e^-20: its own density lies below the mode by half a chi-square.
+    # The deviation of the posterior is e^-20: float32 draws its mean, whose density is the mode's.
     below = np.asarray(rate - terms.rate)
-    assert np.all(below > -1e-3) and np.all(below < 15.0) and below.max() > 0.1
+    assert np.all(below > -1e-2) and np.all(below < 15.0)

@@ -182,7 +182,7 @@ def test_flat_and_periodic_exemplars_stay_finite(method, key):
 def test_grey_stored_as_colour_stays_grey(method, key):
     u = jnp.repeat(jnp.asarray(reference.exemplar((7, 8, 1)), jnp.float32), 3, axis=-1)
     y = np.asarray(method(key, texture.make_spot(u)[1]))
-    np.testing.assert_array_equal(y[..., :1] + 0 * y, y)
+    np.testing.assert_allclose(y[..., :1] + 0 * y, y, atol=1e-5)  # Rounding differs by channel.
 
 
 @pytest.mark.parametrize("method", METHODS)
