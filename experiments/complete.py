@@ -5,7 +5,7 @@ python -m experiments.complete runs/autoregressive --mask lower_half
 
 import dataclasses
 import pathlib
-from typing import Annotated, Literal
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from experiments.evaluate import load_data
 from experiments.ranges import AT_LEAST_1, Range, check_settings, require
 from experiments.runs import find_run, restore_run, trained_run
 from jaxgen import plots
+from jaxgen.autoregressive import Mask
 from jaxgen.data import labelled, subset
 from jaxgen.training import jax_setup
 from jaxgen.training.checkpoint import CheckpointError
@@ -29,9 +30,7 @@ class Settings:
 
     run: Annotated[str, tyro.conf.Positional]
     """Directory of a trained autoregressive run."""
-    mask: Literal["lower_half", "upper_half", "right_half", "left_half", "lower_quarter"] = (
-        "lower_half"
-    )
+    mask: Mask = "lower_half"
     """The part that is hidden; the order of the run must write it last."""
     num: Annotated[int, AT_LEAST_1] = 10
     """Test images, a random draw of them."""

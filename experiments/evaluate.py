@@ -10,10 +10,10 @@ from typing import Annotated, Any, Generic
 import tyro
 
 from experiments import measurement
-from experiments.command_line import errors_exit, parse
-from experiments.experiment import Evaluation, NoSettings
+from experiments.command_line import errors_exit
+from experiments.experiment import Evaluation
 from experiments.report import write_report
-from experiments.runs import Run, find_run, restore_run, run_on_command_line, trained_run
+from experiments.runs import Run, find_run, parse_for_run, restore_run, trained_run
 from experiments.sample_sheets import num_shown
 from experiments.settings import DataInfo
 from jaxgen.data import Dataset, describe
@@ -40,12 +40,12 @@ class Settings(Generic[Evaluation]):
 
 def main() -> None:
     """Restores the run, loads its data and measures."""
-    with errors_exit(2, ValueError):
-        named = run_on_command_line()
-    evaluation = NoSettings() if named is None else named.settings.evaluation
-    default = Settings(run=tyro.MISSING, evaluation=evaluation)
-    kind: Any = Settings[type(evaluation)]  # type: ignore[misc]
-    settings = parse(kind, "experiments.evaluate", __doc__, default=default)
+    settings: Settings[Any] = parse_for_run(
+        lambda run: run.evaluation,
+        lambda evaluation: Settings(run=tyro.MISSING, evaluation=evaluation),
+        "experiments.evaluate",
+        __doc__,
+    )
     with errors_exit(2, ValueError, CheckpointError):
         jax_setup.configure()
         run = find_run(settings.run)

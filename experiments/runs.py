@@ -4,13 +4,14 @@ import dataclasses
 import os
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from experiments.command_line import from_json
-from experiments.experiment import Experiment, Method, RunSettings, Trained
+from experiments.command_line import errors_exit, from_json, parse
+from experiments.experiment import Experiment, Method, NoSettings, RunSettings, Trained
 from experiments.families import FAMILIES
 from experiments.settings import DataInfo
 from jaxgen.data import Dataset
@@ -74,6 +75,28 @@ def run_on_command_line() -> Run | None:
         if os.path.isfile(os.path.join(os.path.expanduser(word), CONFIG_FILE)):
             return find_run(word)
     return None
+
+
+def parse_for_run(
+    choose: Callable[[RunSettings[Any, Any, Any]], Any],
+    make_default: Callable[[Any], Any],
+    name: str,
+    doc: str | None,
+) -> Any:
+    """Reads a command line that has settings of the family of the run that it names.
+
+    Args:
+        choose: picks them from the settings of a run.
+        make_default: makes the defaults of the command with them, of a dataclass that is generic in
+            their type.
+        name: of the script, as it is started.
+        doc: its docstring.
+    """
+    with errors_exit(2, ValueError):
+        named = run_on_command_line()
+    own = NoSettings() if named is None else choose(named.settings)
+    default = make_default(own)
+    return parse(type(default)[type(own)], name, doc, default=default)
 
 
 def restore_run(run: Run, *, sampling: Any = None, evaluation: Any = None) -> Restored:

@@ -15,11 +15,11 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.command_line import errors_exit, parse
-from experiments.experiment import Method, NoSettings, Sampling
+from experiments.command_line import errors_exit
+from experiments.experiment import Method, Sampling
 from experiments.film import labels_in_turn
 from experiments.ranges import AT_LEAST_1, Range, check_settings, require
-from experiments.runs import Restored, find_run, restore_run, run_on_command_line
+from experiments.runs import Restored, find_run, parse_for_run, restore_run
 from experiments.sample_files import check_out, write_film, write_samples
 from experiments.settings import DataInfo
 from jaxgen.training import jax_setup
@@ -53,12 +53,12 @@ class Settings(Generic[Sampling]):
 
 def main() -> None:
     """Restores the run, samples in blocks over all devices and writes them."""
-    with errors_exit(2, ValueError):
-        named = run_on_command_line()
-    sampling = NoSettings() if named is None else named.settings.sampling
-    default = Settings(run=tyro.MISSING, sampling=sampling)
-    kind: Any = Settings[type(sampling)]  # type: ignore[misc]
-    settings = parse(kind, "experiments.sample", __doc__, default=default)
+    settings: Settings[Any] = parse_for_run(
+        lambda run: run.sampling,
+        lambda sampling: Settings(run=tyro.MISSING, sampling=sampling),
+        "experiments.sample",
+        __doc__,
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Leaves no part of a file.
     with errors_exit(2, ValueError, CheckpointError, OSError):
         jax_setup.configure()

@@ -86,7 +86,7 @@ def call(monkeypatch, capfd):
     """Calls an experiment in this process and returns its exit code, output and errors."""
 
     def run(module, *args: object) -> tuple[int, str, str]:
-        from experiments import closed_form, course
+        from experiments import course, without_optimizer
         from jaxgen.training import jax_setup
 
         monkeypatch.setattr(jax_setup, "configure", lambda **_: None)
@@ -94,7 +94,7 @@ def call(monkeypatch, capfd):
         code = 0
         try:
             main = getattr(module, "main", course.main)
-            if main in (course.main, closed_form.main):
+            if main in (course.main, without_optimizer.main):
                 main(module.EXPERIMENT, module.__doc__)
             else:
                 main()

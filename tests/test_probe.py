@@ -207,7 +207,7 @@ def test_a_run_is_probed(call, finished):
     assert record["num_examples"] == 397 and record["num_features"] == [64, 3, 3]
     rows = record["accuracy"]["pixels"]
     assert [row["num_labels"] for row in rows] == [10, 20] and rows[1]["mean"] > 0.4
-    assert (finished / "probe.png").stat().st_size > 5000
+    assert (finished / "samples/probe.png").stat().st_size > 5000
     before = (finished / "probe.json").read_bytes()
     code, _, err = call(probe, *line)
     assert code == 0 and (finished / "probe.json").read_bytes() == before, err

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.autoregressive.build import build_model
 from experiments.experiment import Trained
 from jaxgen.autoregressive import check_mask, known_mask, samplers
-from jaxgen.autoregressive.algorithm import to_condition
+from jaxgen.conditions import one_hot_condition
 from jaxgen.types import Array, Key
 
 
@@ -36,7 +36,7 @@ def complete(
     mask = known_mask(mask_name, height, width)
     check_mask(mask, model.order)
     num_classes = info.num_classes if trained.method.is_conditional else None
-    condition = to_condition(label, num_classes)
+    condition = one_hot_condition(label, num_classes)
     variables = {"params": trained.state.eval_variables["params"]}
 
     @jax.jit

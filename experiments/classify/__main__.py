@@ -20,13 +20,12 @@ from experiments.classify.answers import (
     table_of,
 )
 from experiments.classify.settings import Settings
-from experiments.command_line import errors_exit, parse
+from experiments.command_line import errors_exit
 from experiments.densities import ClassPrior, Density, density_of, train_prior
 from experiments.evaluate import load_data
-from experiments.experiment import NoSettings
 from experiments.ranges import require
 from experiments.report import write_report
-from experiments.runs import find_run, run_on_command_line, trained_run
+from experiments.runs import find_run, parse_for_run, trained_run
 from jaxgen.data import Dataset, describe, labelled, subset
 from jaxgen.files import write_atomically
 from jaxgen.training import jax_setup
@@ -38,12 +37,12 @@ FILE = "classification.json"
 
 def main() -> None:
     """Restores the run, classifies test examples, prints and draws how well."""
-    with errors_exit(2, ValueError):
-        named = run_on_command_line()
-    evaluation = NoSettings() if named is None else named.settings.evaluation
-    default = Settings(run=tyro.MISSING, evaluation=evaluation)
-    kind: Any = Settings[type(evaluation)]  # type: ignore[misc]
-    settings = parse(kind, "experiments.classify", __doc__, default=default)
+    settings: Settings[Any] = parse_for_run(
+        lambda run: run.evaluation,
+        lambda evaluation: Settings(run=tyro.MISSING, evaluation=evaluation),
+        "experiments.classify",
+        __doc__,
+    )
     with errors_exit(2, ValueError, CheckpointError):
         jax_setup.configure()
         run = find_run(settings.run)

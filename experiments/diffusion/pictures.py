@@ -14,6 +14,7 @@ from experiments.sample_files import write_film
 from experiments.sample_sheets import sheet
 from jaxgen import plots
 from jaxgen.arrays import example_keys
+from jaxgen.conditions import one_hot_condition
 from jaxgen.data import labelled, subset
 from jaxgen.diffusion import guidance, models, process, variational
 from jaxgen.diffusion.samplers import frame_steps
@@ -78,7 +79,7 @@ def _draw_levels(trained: Trained) -> None:
     variables, split = trained.state.eval_variables, trained.dataset.test
     batch = subset(split if model.num_classes is None else labelled(split), _NUM_MEASURED)
     label = None if model.num_classes is None else jnp.asarray(batch["label"])
-    condition = models.one_hot(label, model.num_classes)
+    condition = one_hot_condition(label, model.num_classes)
     x = models.scale(model, variables["batch_stats"], jnp.asarray(batch["x"]))
     low, high = (float(model.schedule(jnp.asarray(t))) for t in (1.0, 0.0))
     levels = np.linspace(low, high, _NUM_LEVELS)

@@ -5,8 +5,8 @@ python -m experiments.gaussian --dataset folder:faces --run-dir runs/faces
 python -m experiments.gaussian --covariance ppca --num-factors 10
 """
 
-from experiments.closed_form import main
 from experiments.gaussian import EXPERIMENT
+from experiments.without_optimizer import main
 
 if __name__ == "__main__":
     main(EXPERIMENT, __doc__)

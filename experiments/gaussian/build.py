@@ -1,6 +1,7 @@
 """Builds the algorithm of a Gaussian run."""
 
 import functools
+import math
 import pathlib
 from collections.abc import Callable
 
@@ -35,12 +36,12 @@ def build(settings: GaussianSettings, info: DataInfo, path: pathlib.Path | None)
     noise = noise_variance(info.levels)
     words = f"a Gaussian, {_WORDS[own.covariance]}"
     if own.covariance == "full":
-        fit: Callable[[Array], gaussian.AnyGaussian] = functools.partial(
+        fit: Callable[[Array], gaussian.Gaussian] = functools.partial(
             _fit_full, shrinkage=own.shrinkage, noise_variance=noise
         )
         words += "" if own.shrinkage == "none" else f", {own.shrinkage.replace('_', '-')} shrinkage"
     else:
-        size = _size(info)
+        size = math.prod(info.shape)
         largest = min(num, size) - 1
         is_good = own.num_factors <= largest
         expected = f"1 to {largest} ({num} examples of {size} numbers)"
@@ -68,13 +69,6 @@ def build(settings: GaussianSettings, info: DataInfo, path: pathlib.Path | None)
     return Method(algorithm, words)
 
 
-def _fit_full(x: Array, *, shrinkage: str, noise_variance: float) -> gaussian.AnyGaussian:
+def _fit_full(x: Array, *, shrinkage: str, noise_variance: float) -> gaussian.Gaussian:
     coefficient = _COEFFICIENTS[shrinkage](x) if shrinkage in _COEFFICIENTS else 0.0
     return gaussian.fit(x, shrinkage=coefficient, noise_variance=noise_variance)
-
-
-def _size(info: DataInfo) -> int:
-    size = 1
-    for side in info.shape:
-        size *= side
-    return size

@@ -45,7 +45,7 @@ def score(trained: Trained) -> Scores:
         vectors = dequantize(jax.random.key(0), jnp.asarray(x), levels).reshape(len(x), -1)
 
     @jax.jit
-    def run(density: gaussian.AnyGaussian, vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def run(density: gaussian.Gaussian, vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
         return gaussian.one_number_residual(density, vectors), density.distance(vectors)
 
     z, distance = run(trained.state.params, vectors)

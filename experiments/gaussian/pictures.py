@@ -1,6 +1,7 @@
 """The pictures of a Gaussian run: eigen-images, reconstructions, the spectrum, strange images."""
 
 import pathlib
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,11 +37,11 @@ def draw(trained: Trained) -> None:
     _draw_strangest(folder / "strangest.png", trained)
 
 
-def _images(trained: Trained, vectors: np.ndarray) -> np.ndarray:
+def _images(trained: Trained, vectors: Any) -> np.ndarray:
     """Vectors `[..., n]` as images `[..., H, W, C]`."""
-    flat = jnp.asarray(vectors).reshape(-1, vectors.shape[-1])
-    x = from_vectors(flat, trained.info.shape, trained.info.image_levels)
-    return np.asarray(x).reshape(*vectors.shape[:-1], *trained.info.shape)
+    return np.asarray(
+        from_vectors(jnp.asarray(vectors), trained.info.shape, trained.info.image_levels)
+    )
 
 
 def _draw_eigen_images(

@@ -5,8 +5,8 @@ python -m experiments.mixture --covariance diagonal --num-components 40 --run-di
 python -m experiments.mixture --dataset mnist --data-dir DIR --batch-size 2000 --steps 600
 """
 
-from experiments.closed_form import main
 from experiments.mixture import EXPERIMENT
+from experiments.without_optimizer import main
 
 if __name__ == "__main__":
     main(EXPERIMENT, __doc__)

@@ -15,17 +15,16 @@ import rich.table
 import tyro
 from rich.text import Text
 
-from experiments.command_line import errors_exit, parse
+from experiments.command_line import errors_exit
 from experiments.densities import ClassPrior, Density, density_of, log_likelihoods, train_prior
 from experiments.evaluate import load_data
-from experiments.experiment import NoSettings
 from experiments.ood import pictures
 from experiments.ood.other_data import Others, load_others
 from experiments.ood.scores import Separation, Sets, record_of, separations, warning
 from experiments.ood.settings import Settings
 from experiments.ranges import require
 from experiments.report import write_report
-from experiments.runs import Run, find_run, run_on_command_line
+from experiments.runs import Run, find_run, parse_for_run
 from jaxgen import metrics, plots
 from jaxgen.data import Dataset, describe, subset
 from jaxgen.files import write_atomically
@@ -59,12 +58,12 @@ class Prepared(NamedTuple):
 
 def main() -> None:
     """Restores the run, scores all sets, prints and draws what tells them apart."""
-    with errors_exit(2, ValueError):
-        named = run_on_command_line()
-    evaluation = NoSettings() if named is None else named.settings.evaluation
-    default = Settings(run=tyro.MISSING, evaluation=evaluation, against=tyro.MISSING)
-    kind: Any = Settings[type(evaluation)]  # type: ignore[misc]
-    settings = parse(kind, "experiments.ood", __doc__, default=default)
+    settings: Settings[Any] = parse_for_run(
+        lambda run: run.evaluation,
+        lambda evaluation: Settings(run=tyro.MISSING, evaluation=evaluation, against=tyro.MISSING),
+        "experiments.ood",
+        __doc__,
+    )
     with errors_exit(2, ValueError, CheckpointError):
         jax_setup.configure()
         prepared = prepare(settings)

@@ -1,4 +1,4 @@
-"""The outcome of a probe: a table, and `probe.json` and `probe.png` in the run."""
+"""The outcome of a probe: a table, `probe.json` in the run, and a picture among its samples."""
 
 import json
 from typing import Any
@@ -41,9 +41,10 @@ def record_outcome(trained: Trained, settings: Settings, test: Part, results: Re
     }
     write_atomically(path / FILE, json.dumps(record, indent=2) + "\n")
     title = f"{dataset.name}: mean and deviation of {settings.num_draws} draws of labels"
-    pictures.draw(path / PICTURE, results, title)
+    picture = trained.directory.samples / PICTURE
+    pictures.draw(picture, results, title)
     print(f"features: {features.layer}")
-    print(f"probe: {path / FILE}, {path / PICTURE}")
+    print(f"probe: {path / FILE}, {picture}")
 
 
 def _table(dataset: str, num: int, num_draws: int, results: Results) -> rich.table.Table:

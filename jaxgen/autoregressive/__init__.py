@@ -3,12 +3,13 @@
 from jaxgen.autoregressive import heads, losses, networks, orders, samplers
 from jaxgen.autoregressive.algorithm import autoregressive_algorithm, sampler
 from jaxgen.autoregressive.causality import Causality, causality
-from jaxgen.autoregressive.completion import MASKS, check_mask, known_mask
+from jaxgen.autoregressive.completion import MASKS, Mask, check_mask, known_mask
 from jaxgen.autoregressive.models import PixelModel
 
 __all__ = [
     "MASKS",
     "Causality",
+    "Mask",
     "PixelModel",
     "autoregressive_algorithm",
     "causality",

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import optax
 
 from jaxgen.arrays import split_keys
 from jaxgen.autoregressive import losses, samplers
 from jaxgen.autoregressive.models import PixelModel
+from jaxgen.conditions import one_hot_condition
 from jaxgen.pixels import bits_per_dim
 from jaxgen.training.state import TrainState, create_train_state
 from jaxgen.training.step import gradient_step, own_keys
@@ -41,14 +41,14 @@ def autoregressive_algorithm(
     """
 
     def init(key: Key, batch: Batch) -> TrainState:
-        condition = to_condition(batch.get("label"), num_classes)
+        condition = one_hot_condition(batch.get("label"), num_classes)
         variables = model.init(key, batch["x"], condition)
         return create_train_state(model.apply, variables, optimizer, ema_decay=ema_decay)
 
     def step(
         state: TrainState, batch: Batch, key: Key, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
-        x, condition = batch["x"], to_condition(batch.get("label"), num_classes)
+        x, condition = batch["x"], one_hot_condition(batch.get("label"), num_classes)
         (dropout_keys,) = split_keys(own_keys(key, len(x), axis_name), 1)
 
         def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
@@ -65,7 +65,7 @@ def autoregressive_algorithm(
 
     def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:
         del key
-        x, condition = batch["x"], to_condition(batch.get("label"), num_classes)
+        x, condition = batch["x"], one_hot_condition(batch.get("label"), num_classes)
 
         def log_prob(x: Array) -> Array:
             result: Any = model.apply(state.eval_variables, x, condition)
@@ -105,27 +105,7 @@ def sampler(
         if label is not None and num_classes is None:
             raise ValueError("label: given, expected None, since this model is not conditional")
         variables = {"params": state.eval_variables["params"]}
-        condition = to_condition(label, num_classes)
+        condition = one_hot_condition(label, num_classes)
         return method(model, variables, key, num, shape, condition=condition).x
 
     return sample
-
-
-def to_condition(label: Array | None, num_classes: int | None) -> Array | None:
-    """Labels in one-hot form for a conditional model.
-
-    Args:
-        label: int classes `[B]`, or None.
-        num_classes: of the model, or None for one without classes.
-
-    Returns:
-        `[B, num_classes]`, or None.
-
-    Raises:
-        ValueError: if a conditional model is given no label.
-    """
-    if num_classes is None:
-        return None
-    if label is None:
-        raise ValueError(f"label: none, expected a class 0 to {num_classes - 1} of each example")
-    return jax.nn.one_hot(label, num_classes)

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import at_least_float32
-from jaxgen.classical.gaussian.fits import AnyGaussian
 from jaxgen.classical.gaussian.full import FullGaussian
+from jaxgen.classical.gaussian.protocol import Gaussian
 from jaxgen.classical.mixture.density import Mixture
 from jaxgen.classical.products import einsum
 from jaxgen.types import Array
 
 
-def denoise(density: AnyGaussian | Mixture, x_t: Array, log_snr: Array) -> Array:
+def denoise(density: Gaussian | Mixture, x_t: Array, log_snr: Array) -> Array:
     """Expectation of the data given noisy ones, ``E[x | x_t]`` of ``x_t = a x + s eps``.
 
     ``a^2 = sigmoid(log_snr)`` and ``s^2 = 1 - a^2``. Of a Gaussian it is
@@ -46,7 +46,7 @@ def denoise(density: AnyGaussian | Mixture, x_t: Array, log_snr: Array) -> Array
     return _by_example(one, x_t, log_snr)
 
 
-def score(density: AnyGaussian | Mixture, x_t: Array, log_snr: Array) -> Array:
+def score(density: Gaussian | Mixture, x_t: Array, log_snr: Array) -> Array:
     """Gradient of the log-density of noisy data, ``grad ln p_t(x_t)``; see `denoise`.
 
     Args:
@@ -65,7 +65,7 @@ def score(density: AnyGaussian | Mixture, x_t: Array, log_snr: Array) -> Array:
     def one(x_t: Array, log_snr: Array) -> Array:
         scale, variance = jnp.sqrt(jax.nn.sigmoid(log_snr)), jax.nn.sigmoid(-log_snr)
 
-        def of_component(gaussian: AnyGaussian) -> Array:
+        def of_component(gaussian: Gaussian) -> Array:
             noisy = gaussian.scaled(scale, variance)
             return -noisy.solve((x_t - noisy.mean)[None])[0]
 
@@ -78,7 +78,7 @@ def score(density: AnyGaussian | Mixture, x_t: Array, log_snr: Array) -> Array:
 
 
 def linear_posterior(
-    density: AnyGaussian | Mixture, matrix: Array, y: Array, noise_variance: Array | float
+    density: Gaussian | Mixture, matrix: Array, y: Array, noise_variance: Array | float
 ) -> FullGaussian | Mixture:
     """The distribution of x given a noisy linear measurement ``y = A x + noise``.
 
@@ -100,7 +100,7 @@ def linear_posterior(
         in the form of Joseph, which stays positive under rounding.
     """
 
-    def of_component(gaussian: AnyGaussian) -> tuple[Array, Array, Array]:
+    def of_component(gaussian: Gaussian) -> tuple[Array, Array, Array]:
         covariance = gaussian.covariance()
         cross = einsum("ij,mj->im", covariance, matrix)
         noise = noise_variance * jnp.eye(len(y), dtype=covariance.dtype)
@@ -128,7 +128,7 @@ def _by_example(one: Callable[[Array, Array], Array], x_t: Array, log_snr: Array
     return jax.vmap(one)(x_t, log_snr)
 
 
-def _denoise(gaussian: AnyGaussian, x_t: Array, scale: Array, variance: Array) -> Array:
+def _denoise(gaussian: Gaussian, x_t: Array, scale: Array, variance: Array) -> Array:
     noisy = gaussian.scaled(scale, variance)
     return gaussian.mean[None] + scale * gaussian.multiply(noisy.solve(x_t - noisy.mean[None]))
 

@@ -64,14 +64,14 @@ def from_vectors(x: Array, shape: tuple[int, ...], levels: int | None) -> Array:
     """Makes data of vectors: pixels are those in whose bin a number lies, or the nearest.
 
     Args:
-        x: `[B, n]`.
+        x: `[..., n]`.
         shape: of an example.
         levels: number of pixel values, or None for vectors.
 
     Returns:
-        uint8 `[B, *shape]`, or float32 vectors.
+        uint8 `[..., *shape]`, or float32 vectors.
     """
-    x = x.reshape(len(x), *shape)
+    x = x.reshape(*x.shape[:-1], *shape)
     if levels is None:
         return x
     return jnp.clip(jnp.floor(x), 0.0, levels - 1.0).astype(jnp.uint8)

@@ -67,17 +67,8 @@ def load(
         )
         return redraw(original, altered.rate)
     size = _checked_size(image_size)
-    if levels is not None and not 2 <= levels <= 256:
-        raise DataError(f"levels: {levels}, expected 2 to 256")
-    if memory_limit < 0:
-        raise DataError(f"memory_limit: {memory_limit}, expected at least 0 bytes")
     source = _source(name)
-    if source != "tfds":
-        for setting, value in (("image_feature", image_feature), ("label_feature", label_feature)):
-            if value is not None:
-                raise DataError(
-                    f"{setting}: {value!r}, expected none: only tensorflow-datasets have features"
-                )
+    _check(source, levels, memory_limit, image_feature=image_feature, label_feature=label_feature)
     if source == "own":
         return _load_own(name, size=size, levels=levels)
     if source == "folder":
@@ -106,6 +97,19 @@ def load(
         skip_damaged=skip_damaged,
         memory_limit=memory_limit,
     )
+
+
+def _check(source: str, levels: int | None, memory_limit: int, **features: str | None) -> None:
+    """Raises DataError if a setting is out of its range or has no effect on such data."""
+    if levels is not None and not 2 <= levels <= 256:
+        raise DataError(f"levels: {levels}, expected 2 to 256")
+    if memory_limit < 0:
+        raise DataError(f"memory_limit: {memory_limit}, expected at least 0 bytes")
+    for setting, value in features.items():
+        if value is not None and source != "tfds":
+            raise DataError(
+                f"{setting}: {value!r}, expected none: only tensorflow-datasets have features"
+            )
 
 
 def _source(name: str) -> str:

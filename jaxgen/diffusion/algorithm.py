@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxgen.arrays import example_keys, split_keys
+from jaxgen.conditions import one_hot_condition
 from jaxgen.diffusion import guidance, losses, process
 from jaxgen.diffusion.grids import Grid
 from jaxgen.diffusion.likelihood_bounds import Bounds, evaluate_bounds
-from jaxgen.diffusion.models import Diffusion, bind, one_hot, scale, statistics_of, unscale
+from jaxgen.diffusion.models import Diffusion, bind, scale, statistics_of, unscale
 from jaxgen.diffusion.process import Denoiser
 from jaxgen.diffusion.weighting import Weighting
 from jaxgen.training.state import TrainState, create_train_state
@@ -70,7 +71,7 @@ def diffusion_algorithm(
         statistics = statistics_of(model, batch["x"])
         x, condition = (
             scale(model, statistics, batch["x"]),
-            one_hot(batch.get("label"), model.num_classes),
+            one_hot_condition(batch.get("label"), model.num_classes),
         )
         variables = model.network.init(key, x, jnp.zeros(len(x)), condition)
         variables = {"params": variables["params"], "batch_stats": statistics}
@@ -80,7 +81,7 @@ def diffusion_algorithm(
         state: TrainState, batch: Batch, key: Key, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
         keys, dropout_keys, label_keys = split_keys(own_keys(key, len(batch["x"]), axis_name), 3)
-        condition = one_hot(batch.get("label"), model.num_classes)
+        condition = one_hot_condition(batch.get("label"), model.num_classes)
         if condition is not None and label_dropout:
             is_kept = jax.vmap(jax.random.bernoulli, (0, None))(label_keys, 1.0 - label_dropout)
             condition = condition * is_kept[:, None]
@@ -100,7 +101,7 @@ def diffusion_algorithm(
         return gradient_step(state, loss_fn, axis_name=axis_name)
 
     def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:
-        condition = one_hot(batch.get("label"), model.num_classes)
+        condition = one_hot_condition(batch.get("label"), model.num_classes)
         keys = example_keys(key, len(batch["x"]))
         return evaluate_bounds(
             model, state.eval_variables, keys, batch["x"], condition, bounds or Bounds()
@@ -157,7 +158,7 @@ def sampler(
             denoise = guidance.clip(denoise)
         start_key, key = split_keys(example_keys(key, num), 2)
         x_T = process.draw_noise(start_key, jnp.zeros((num, *shape)))
-        condition = one_hot(label, num_classes)
+        condition = one_hot_condition(label, num_classes)
         x: Any = method(
             key, denoise, x_T, grid, condition=condition, num_frames=num_frames, **knobs
         )

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import at_least_float32
@@ -85,26 +84,6 @@ def unscale(model: Diffusion, statistics: PyTree, x: Array) -> Array:
         return from_model_range(x, model.levels)
     shape = (1,) * (x.ndim - 1) + (-1,)
     return x * statistics["std"].reshape(shape) + statistics["mean"].reshape(shape)
-
-
-def one_hot(label: Array | None, num_classes: int | None) -> Array | None:
-    """Labels in one-hot form, of which zeros stand for none.
-
-    Args:
-        label: int `[B]`, or None.
-        num_classes: number of classes, or None where labels are not wanted.
-
-    Returns:
-        float32 `[B, num_classes]`, or None where labels are not wanted.
-
-    Raises:
-        ValueError: if labels are wanted and there are none.
-    """
-    if num_classes is None:
-        return None
-    if label is None:
-        raise ValueError(f"label: none, expected a class 0 to {num_classes - 1} of each example")
-    return jax.nn.one_hot(label, num_classes)
 
 
 def statistics_of(model: Diffusion, x: Array) -> dict[str, Array]:

@@ -7,6 +7,7 @@ import jax
 import optax
 
 from jaxgen.arrays import example_keys
+from jaxgen.conditions import one_hot_condition
 from jaxgen.flows import losses
 from jaxgen.flows.flow import Flow
 from jaxgen.flows.image_flow import ImageFlow
@@ -55,7 +56,7 @@ def likelihood_algorithm(
         )
 
     def init(key: Key, batch: Batch) -> TrainState:
-        x, condition = batch["x"], _condition(batch.get("label"), num_classes)
+        x, condition = batch["x"], one_hot_condition(batch.get("label"), num_classes)
         noise_key, key = jax.random.split(key)
         inputs = (noise_key, x) if is_image else (x,)
         variables = model.init(key, *inputs, condition)
@@ -65,7 +66,7 @@ def likelihood_algorithm(
         state: TrainState, batch: Batch, key: Key, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
         keys, x = own_keys(key, len(batch["x"]), axis_name), batch["x"]
-        condition = _condition(batch.get("label"), num_classes)
+        condition = one_hot_condition(batch.get("label"), num_classes)
 
         def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
             loss = _negative_log_prob(model, {"params": params}, keys, x, condition)
@@ -74,7 +75,7 @@ def likelihood_algorithm(
         return gradient_step(state, loss_fn, axis_name=axis_name)
 
     def evaluate(state: TrainState, batch: Batch, key: Key) -> Metrics:
-        x, condition = batch["x"], _condition(batch.get("label"), num_classes)
+        x, condition = batch["x"], one_hot_condition(batch.get("label"), num_classes)
         keys, variables = example_keys(key, len(x)), state.eval_variables
         log_prob = -_negative_log_prob(model, variables, keys, x, condition)
         if not is_image:
@@ -119,7 +120,7 @@ def sampler(model: Flow | ImageFlow, *, num_classes: int | None = None) -> Calla
             state.eval_variables,
             key,
             num,
-            _condition(label, num_classes),
+            one_hot_condition(label, num_classes),
             temperature=temperature,
             method="sample",
         )
@@ -161,12 +162,3 @@ def _importance_weighted(
 
 def _in_nats_and_bits(name: str, log_prob: Array, x: Array) -> Metrics:
     return {name: log_prob, f"{name}_bits_per_dim": bits_per_dim(-log_prob, x[0].size)}
-
-
-def _condition(label: Array | None, num_classes: int | None) -> Array | None:
-    """Labels in one-hot form, `[B, num_classes]`, or None for a model without a condition."""
-    if num_classes is None:
-        return None
-    if label is None:
-        raise ValueError(f"label: none, expected a class 0 to {num_classes - 1} of each example")
-    return jax.nn.one_hot(label, num_classes)

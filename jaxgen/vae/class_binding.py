@@ -11,7 +11,7 @@ from jaxgen.pixels import dequantized_to_model_range, to_model_range
 from jaxgen.training.state import TrainState
 from jaxgen.types import Array, Key, PyTree
 from jaxgen.vae.class_models import ClassVAE
-from jaxgen.vae.decoding import to_pixels
+from jaxgen.vae.decoding import expected_pixels, to_pixels
 from jaxgen.vae.posteriors import Posterior
 from jaxgen.vae.priors import Prior
 
@@ -93,8 +93,6 @@ def class_codec(model: ClassVAE, *, levels: int) -> ClassCodec:
         Functions of the variables, such as `TrainState.eval_variables`.
     """
     apply: Any = model.apply
-    # A dequantized pixel k lies in [k, k + 1), the expectation of a discrete one is about k.
-    offset = 0.0 if model.likelihood.is_density else 0.5
 
     @jax.jit
     def encode(variables: PyTree, x: Array) -> Array:
@@ -107,7 +105,7 @@ def class_codec(model: ClassVAE, *, levels: int) -> ClassCodec:
     def decode(variables: PyTree, z: Array, label: Array) -> Array:
         y = jax.nn.one_hot(label, model.num_classes)
         distribution = apply(variables, z, y, method="decode")
-        return to_pixels(distribution.expectation() + offset, levels)
+        return expected_pixels(model.likelihood, distribution, levels)
 
     return ClassCodec(encode, decode)
 

@@ -10,6 +10,7 @@ from jaxgen.arrays import at_least_float32
 from jaxgen.distributions import Normal, bound_log_var
 from jaxgen.types import Array
 from jaxgen.vae.likelihoods import Likelihood
+from jaxgen.vae.models import check_convolutional
 from jaxgen.vae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from jaxgen.vae.priors import Prior, standard_normal
 
@@ -133,12 +134,7 @@ def conv_m2(
     Raises:
         ValueError: if `shape` is not that of an image, or there is no layer.
     """
-    if len(shape) != 3:
-        raise ValueError(
-            f"shape: {tuple(shape)}, expected that of an image (H, W, C); choose the mlp model"
-        )
-    if len(channels) == 0:
-        raise ValueError("channels: none, expected one layer at least")
+    check_convolutional(shape, channels)
     sizes, common = tuple(channels), (dropout_rate, dtype)
     decoder = ConvDecoder(tuple(shape), likelihood.num_outputs, sizes[::-1], *common)
     encoder, classifier = ConvEncoder(sizes, *common), ConvEncoder(sizes, *common)

@@ -11,6 +11,7 @@ from jaxgen.distributions import Normal
 from jaxgen.pixels import dequantized_to_model_range, to_model_range
 from jaxgen.training.state import TrainState
 from jaxgen.types import Array, Key, PyTree
+from jaxgen.vae.likelihoods import Likelihood
 from jaxgen.vae.models import VAE
 from jaxgen.vae.posteriors import Posterior, TransformedNormal
 from jaxgen.vae.priors import Prior, tempered
@@ -96,8 +97,6 @@ def codec(model: VAE, *, levels: int) -> Codec:
         Functions of the variables, such as `TrainState.eval_variables`.
     """
     apply: Any = model.apply
-    # A dequantized pixel k lies in [k, k + 1), the expectation of a discrete one is about k.
-    offset = 0.0 if model.likelihood.is_density else 0.5
 
     @jax.jit
     def encode(variables: PyTree, x: Array) -> Normal:
@@ -107,7 +106,7 @@ def codec(model: VAE, *, levels: int) -> Codec:
     @jax.jit
     def decode(variables: PyTree, z: Array) -> Array:
         distribution = apply(variables, z, method="decode")
-        return to_pixels(distribution.expectation() + offset, levels)
+        return expected_pixels(model.likelihood, distribution, levels)
 
     @jax.jit
     def prior(variables: PyTree) -> Prior:
@@ -152,6 +151,22 @@ def sampler(
         return to_pixels(x, levels)
 
     return sample
+
+
+def expected_pixels(likelihood: Likelihood, distribution: Any, levels: int) -> Array:
+    """Makes images of the expectation of a likelihood.
+
+    Args:
+        likelihood: whose distribution it is.
+        distribution: over pixels, `[B, H, W, C]`.
+        levels: number of pixel values of the data.
+
+    Returns:
+        uint8 `[B, H, W, C]`, 0 to levels - 1.
+    """
+    # A dequantized pixel k lies in [k, k + 1), the expectation of a discrete one is about k.
+    offset = 0.0 if likelihood.is_density else 0.5
+    return to_pixels(distribution.expectation() + offset, levels)
 
 
 def to_pixels(x: Array, levels: int) -> Array:

@@ -150,17 +150,30 @@ def conv_vae(
     Raises:
         ValueError: if `shape` is not that of an image, or there is no layer.
     """
+    check_convolutional(shape, channels)
+    decoder = ConvDecoder(
+        tuple(shape), likelihood.num_outputs, tuple(reversed(channels)), dropout_rate, dtype
+    )
+    encoder = ConvEncoder(tuple(channels), dropout_rate, dtype)
+    return _vae(encoder, decoder, shape, likelihood, latent_dim, num_pseudo_inputs)
+
+
+def check_convolutional(shape: Sequence[int], channels: Sequence[int]) -> None:
+    """Checks that convolutions fit the data.
+
+    Args:
+        shape: of an example.
+        channels: of the layers.
+
+    Raises:
+        ValueError: if `shape` is not that of an image, or there is no layer.
+    """
     if len(shape) != 3:
         raise ValueError(
             f"shape: {tuple(shape)}, expected that of an image (H, W, C); choose the mlp model"
         )
     if len(channels) == 0:
         raise ValueError("channels: none, expected one layer at least")
-    decoder = ConvDecoder(
-        tuple(shape), likelihood.num_outputs, tuple(reversed(channels)), dropout_rate, dtype
-    )
-    encoder = ConvEncoder(tuple(channels), dropout_rate, dtype)
-    return _vae(encoder, decoder, shape, likelihood, latent_dim, num_pseudo_inputs)
 
 
 def _vae(

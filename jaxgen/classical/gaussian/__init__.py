@@ -6,7 +6,6 @@ from jaxgen.classical.gaussian.factor import FactorGaussian
 from jaxgen.classical.gaussian.factor_analysis import fit_factor_analysis
 from jaxgen.classical.gaussian.fits import (
     MIN_VARIANCE,
-    AnyGaussian,
     PrincipalComponents,
     fit,
     fit_ppca,
@@ -20,7 +19,6 @@ from jaxgen.classical.gaussian.shrinkage import ledoit_wolf, oas
 
 __all__ = [
     "MIN_VARIANCE",
-    "AnyGaussian",
     "FactorGaussian",
     "FullGaussian",
     "Gaussian",

@@ -12,10 +12,10 @@ from flax import struct
 from jaxgen.arrays import at_least_float32
 from jaxgen.classical.gaussian.factor import FactorGaussian
 from jaxgen.classical.gaussian.full import FullGaussian
+from jaxgen.classical.gaussian.protocol import Gaussian
 from jaxgen.classical.products import einsum
 from jaxgen.types import Array
 
-AnyGaussian = FullGaussian | FactorGaussian
 MIN_VARIANCE = 1e-6
 """Floor of the eigenvalues of a covariance, as a share of the mean variance. Float32 knows a
 variance to about a tenth of it."""
@@ -90,7 +90,7 @@ def fit(
     shrinkage: Array | float = 0.0,
     noise_variance: float = 0.0,
     min_variance: float = MIN_VARIANCE,
-) -> AnyGaussian:
+) -> FullGaussian | FactorGaussian:
     """Fits a Gaussian with ``C = (1 - r) S + r mu I``, ``mu = tr S / n``.
 
     Args:
@@ -195,7 +195,7 @@ def floored_cholesky(covariance: Array, floor: Array | float) -> Array:
     return jnp.linalg.cholesky(jax.lax.cond(is_above, lambda c: c, clip, covariance))
 
 
-def one_number_residual(gaussian: AnyGaussian, x: Array) -> Array:
+def one_number_residual(gaussian: Gaussian, x: Array) -> Array:
     """How far each number lies from its expectation given all others, in standard deviations.
 
     ``z_i = (P d)_i / sqrt(P_ii)`` with ``P = C^-1`` and ``d = x - mean``: the residual

@@ -18,7 +18,10 @@ LOG_2_PI = math.log(2.0 * math.pi)
 class Gaussian(Protocol):
     """A Gaussian over vectors `[n]`, a pytree."""
 
-    mean: Array
+    @property
+    def mean(self) -> Array:
+        """`[n]`."""
+        ...
 
     def log_prob(self, x: Array, observed: Array | None = None) -> Array:
         """Log-density of ``x [B, n]``, or of what is observed of it: `[B]` in nats."""

@@ -7,7 +7,7 @@ from flax import struct
 from jaxgen.classical.mixture.density import Kind, Mixture
 from jaxgen.classical.mixture.em import em_step
 from jaxgen.classical.mixture.expectation import expect
-from jaxgen.classical.mixture.starts import start
+from jaxgen.classical.mixture.starts import start, variance_floor
 from jaxgen.classical.mixture.sufficient_statistics import Statistics, average
 from jaxgen.classical.vectors import evaluator, noise_variance, sampler, to_vectors
 from jaxgen.pixels import bits_per_dim
@@ -77,8 +77,7 @@ def mixture_algorithm(
 
     def init(key: Key, batch: Batch) -> MixtureState:
         x = to_vectors(batch["x"], levels)
-        scale = jnp.mean(jnp.var(x, axis=0)) + noise
-        floor = min_variance * jnp.where(scale > 0.0, scale, 1.0)
+        floor = variance_floor(x, min_variance, noise)
         mixture = start(
             key,
             x,

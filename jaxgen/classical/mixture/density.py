@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxgen.arrays import example_keys, split_keys
-from jaxgen.classical.gaussian.fits import AnyGaussian
+from jaxgen.classical.gaussian.factor import FactorGaussian
 from jaxgen.classical.gaussian.full import FullGaussian
 from jaxgen.types import Array, Key, PyTree
 
@@ -28,7 +28,7 @@ class Mixture:
     """
 
     logits: Array
-    components: AnyGaussian
+    components: FullGaussian | FactorGaussian
     kind: Kind = struct.field(pytree_node=False)
 
     @property
@@ -36,7 +36,7 @@ class Mixture:
         """K."""
         return len(self.logits)
 
-    def component(self, k: Array | int) -> AnyGaussian:
+    def component(self, k: Array | int) -> FullGaussian | FactorGaussian:
         """The Gaussian of number k."""
         return jax.tree.map(lambda a: jnp.asarray(a)[jnp.minimum(k, len(a) - 1)], self.components)
 

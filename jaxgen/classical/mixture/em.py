@@ -10,7 +10,7 @@ from jaxgen.classical.mixture.density import Kind, Mixture
 from jaxgen.classical.mixture.expectation import expect
 from jaxgen.classical.mixture.maximization import maximize
 from jaxgen.classical.mixture.reseeding import reseed
-from jaxgen.classical.mixture.starts import start
+from jaxgen.classical.mixture.starts import start, variance_floor
 from jaxgen.classical.mixture.sufficient_statistics import Statistics, average, merge
 from jaxgen.types import Array, Key
 
@@ -120,8 +120,7 @@ def fit(
         section 2.
     """
     x = at_least_float32(x)
-    scale = jnp.mean(jnp.var(x, axis=0))
-    floor = min_variance * jnp.where(scale > 0.0, scale, 1.0)
+    floor = variance_floor(x, min_variance)
     begin = start(
         key,
         x,
@@ -132,8 +131,7 @@ def fit(
     )
 
     def is_climbing(carry: tuple[Array, Mixture, Array, Array]) -> Array:
-        step, _, last, gain = carry
-        del last
+        step, _, _, gain = carry
         return (step < max_steps) & (gain > tolerance)
 
     def climb(

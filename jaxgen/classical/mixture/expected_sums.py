@@ -10,7 +10,6 @@ from flax import struct
 from jax.scipy.linalg import cho_solve, solve_triangular
 
 from jaxgen.classical.gaussian.factor import FactorGaussian
-from jaxgen.classical.gaussian.fits import AnyGaussian
 from jaxgen.classical.gaussian.full import FullGaussian
 from jaxgen.classical.products import einsum
 from jaxgen.types import Array
@@ -41,7 +40,7 @@ class Sums:
 
 
 def component_sums(
-    gaussian: AnyGaussian,
+    gaussian: FullGaussian | FactorGaussian,
     x: Array,
     weight: Array,
     observed: Array | None,
@@ -72,7 +71,7 @@ def component_sums(
     return _masked_factor_sums(gaussian, x, weight, observed, noise_variance)
 
 
-def observed_trace(gaussian: AnyGaussian, observed: Array) -> Array:
+def observed_trace(gaussian: FullGaussian | FactorGaussian, observed: Array) -> Array:
     """Trace of the inverse of the covariance of what is observed.
 
     Args:

@@ -72,6 +72,21 @@ def start(
     return Mixture(logits, FactorGaussian(means, factors, noises), kind)
 
 
+def variance_floor(x: Array, share: float, noise_variance: float = 0.0) -> Array:
+    """A floor of variances as a share of those of the data.
+
+    Args:
+        x: data `[N, n]`.
+        share: of the mean variance of a number.
+        noise_variance: of noise that the model has and the data lack.
+
+    Returns:
+        A scalar in units of the data squared; the share itself where all data are equal.
+    """
+    mean = jnp.mean(jnp.var(at_least_float32(x), axis=0)) + noise_variance
+    return share * jnp.where(mean > 0.0, mean, 1.0)
+
+
 def _check(kind: str, num_components: int, num_factors: int, num: int, size: int) -> None:
     if kind not in KINDS:
         raise ValueError(f"kind: {kind}, expected one of {', '.join(KINDS)}")
