@@ -15,7 +15,8 @@ def difference_kurtosis(u: Array, known: Array | np.ndarray | None = None) -> Ar
     """The excess kurtosis of differences of pixels: 0 for a Gaussian texture, above 0 for edges.
 
     ``E d^4 / (E d^2)^2 - 3`` of ``d = u(x + s) - u(x)`` inside the image, for shifts s of 1, 2 and
-    4 pixels down and across, averaged over the channels. It is 0 where there is no difference.
+    4 pixels down and across, averaged over the channels. It is 0 where there is no difference but
+    for rounding.
 
     Args:
         u: an image `[H, W, C]`, of any range.
@@ -28,6 +29,9 @@ def difference_kurtosis(u: Array, known: Array | np.ndarray | None = None) -> Ar
     chex.assert_rank(u, 3)
     u, (height, width) = at_least_float32(u), u.shape[:2]
     known = jnp.ones((height, width), bool) if known is None else jnp.asarray(known, bool)
+    # A kurtosis has no scale; at this one the squares of variances cannot underflow.
+    largest = jnp.max(jnp.where(known[..., None], jnp.abs(u), 0.0))
+    u = u / jnp.maximum(largest, jnp.finfo(u.dtype).tiny)
     found = [
         _kurtosis(u[s:] - u[: height - s], known[s:] & known[: height - s])
         for s in _SHIFTS
@@ -71,5 +75,5 @@ def _kurtosis(differences: Array, is_counted: Array) -> Array:
     squares = jnp.where(is_counted[..., None], differences, 0.0) ** 2
     variance = jnp.sum(squares, axis=(0, 1)) / num
     fourth = jnp.sum(squares**2, axis=(0, 1)) / num
-    is_flat = variance <= 0.0
+    is_flat = variance <= (8 * jnp.finfo(squares.dtype).eps) ** 2
     return jnp.mean(jnp.where(is_flat, 0.0, fourth / jnp.where(is_flat, 1.0, variance) ** 2 - 3.0))
