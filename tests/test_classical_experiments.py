@@ -107,6 +107,7 @@ def test_mixtures_of_odd_colour_images_of_every_kind(call, tmp_path, covariance)
     assert "nan" not in out
 
 
+@pytest.mark.slow
 def test_vectors_and_batches(call, tmp_path):
     line = ("--dataset", "moons", "--covariance", "full", "--num-components", 5, "--steps", 4)
     batches = ("--batch-size", 496, "--steps-per-call", 2)

@@ -159,6 +159,7 @@ def test_a_gan_with_labels(call, tmp_path):
         np.testing.assert_array_equal(arrays["label"], [3, 3])
 
 
+@pytest.mark.slow
 def test_vectors_are_drawn_as_points(call, tmp_path):
     run = tmp_path / "run"
     options = (*SMALL_MLP_GAN, "--dataset", "moons")

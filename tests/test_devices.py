@@ -106,12 +106,12 @@ FAMILIES = {
         (8,),
     ),
     "vae of importance weights": (importance_weights, random_state, IMAGES, (8,)),
-    "glow of learned noise and labels": (glow_of_labels, start_of_data, IMAGES, (2, 4, 8)),
+    "glow of learned noise and labels": (glow_of_labels, start_of_data, IMAGES, (4,)),
     "diffusion of dropout and labels": (
         diffusion_of_dropout_and_labels,
         start_of_data,
         IMAGES,
-        (2, 4, 8),
+        (8,),
     ),
     "denoising autoencoder": (denoising, random_state, IMAGES, (8,)),
 }

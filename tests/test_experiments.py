@@ -162,6 +162,7 @@ def test_unlabelled_train_examples_are_refused_by_a_conditional_model():
         course.check_labels(Dataset("x", (2, 2, 1), 2, ("a", "b"), train=split, test=known))
 
 
+@pytest.mark.slow
 def test_two_images_are_enough_for_a_report(tmp_path, shell):
     """One to train, one to test: what cannot be measured is said before, and the rest is made."""
     for number in range(2):
@@ -338,6 +339,7 @@ def test_a_closed_output_is_no_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_run(tmp_path):
     """By the command line alone, as on two hosts without a cluster."""
     with socket.socket() as free:

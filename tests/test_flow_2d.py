@@ -13,6 +13,7 @@ from experiments.flow_2d.settings import Settings
 SMALL = {"steps": 4, "steps_per_call": 2, "batch_size": 32, "num_layers": 2, "hidden_sizes": (4,)}
 
 
+@pytest.mark.slow
 def test_a_better_flow_lacks_fewer_nats_and_seeds_differ():
     short = Settings(**SMALL, num_seeds=2, num_test=2000, learning_rate=1e-2)
     result, params = train("spline", "moons", short)

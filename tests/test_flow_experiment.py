@@ -114,6 +114,7 @@ def digest(run_dir):
     return json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])["params_sha256"]
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_ends_with_the_same_bits(call, tmp_path):
     """Actnorm starts with the first batch alone, and learned noise follows the step's key."""
     line = (*FLAGS, "--dequantization", "variational", "--importance-samples", 1)

@@ -28,6 +28,7 @@ CELLS = (
 )
 
 
+@pytest.mark.slow
 def test_cells_are_trained_measured_drawn_and_found_again(call, tmp_path, monkeypatch):
     run_dir = tmp_path / "run"
     train = cells.course.try_to_train
