@@ -1,4 +1,4 @@
-"""Linear operators of images: a pytree of pure functions, their algebra, and the test of adjoints."""
+"""Linear operators of images: pytrees of pure functions, their algebra and the test of adjoints."""
 
 import math
 from collections.abc import Callable

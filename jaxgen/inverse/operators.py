@@ -25,7 +25,9 @@ def identity(shape: tuple[int, ...]) -> Operator:
     Returns:
         The operator.
     """
-    return Operator(Partial(_same), tuple(shape), spectra.of_frame(Partial(_same), Partial(_same), 1.0))
+    return Operator(
+        Partial(_same), tuple(shape), spectra.of_frame(Partial(_same), Partial(_same), 1.0)
+    )
 
 
 def mask(known: Array | np.ndarray, shape: tuple[int, ...]) -> Operator:
@@ -76,8 +78,8 @@ def grey(shape: tuple[int, ...]) -> Operator:
     """Weighs the channels to one: the grey image that colorization starts from.
 
     Args:
-        shape: of an image, `[H, W, C]`. Three channels have the weights of luminance (ITU-R BT.601),
-            others equal ones.
+        shape: of an image, `[H, W, C]`. Three channels have the weights of luminance (ITU-R
+            BT.601), others equal ones.
 
     Returns:
         The operator, to `[H, W, 1]`.
@@ -103,8 +105,7 @@ def blur(kernel: Array | np.ndarray, shape: tuple[int, ...]) -> Operator:
     """
     kernel, (height, width, _) = np.asarray(kernel), _image(shape)
     is_good = kernel.ndim == 2 and all(
-        size % 2 and size <= most
-        for size, most in zip(kernel.shape, (height, width), strict=True)
+        size % 2 and size <= most for size, most in zip(kernel.shape, (height, width), strict=True)
     )
     if not is_good:
         raise ValueError(
@@ -174,7 +175,7 @@ def matrix(values: Array, shape: tuple[int, ...]) -> Operator:
 
 def _frame(apply: Partial, shape: tuple[int, ...], value: float) -> Operator:
     plain = Operator(apply, shape)
-    return plain.replace(spectrum=spectra.of_frame(apply, Partial(_adjoint_of, plain), value))
+    return Operator(apply, shape, spectra.of_frame(apply, Partial(_adjoint_of, plain), value))
 
 
 def _adjoint_of(operator: Operator, y: Array) -> Array:

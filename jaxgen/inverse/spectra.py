@@ -1,7 +1,7 @@
 """Singular value decompositions of linear operators, as functions of images instead of matrices.
 
-Of ``H = U S V'`` solvers need two things: ``V f(S) V'`` of images and ``V f(S) U'`` of measurements,
-for functions f of the singular values.
+Of ``H = U S V'`` solvers need two things: ``V f(S) V'`` of images and ``V f(S) U'`` of
+measurements, for functions f of the singular values.
 """
 
 from collections.abc import Callable
