@@ -1,1 +1,40 @@
 """Inverse problems: images given a noisy linear measurement of them, under any model of images."""
+
+from jaxgen.inverse import (
+    guided,
+    kernels,
+    latent_posteriors,
+    operators,
+    posterior_samplers,
+    spectra,
+    total_variation,
+)
+from jaxgen.inverse.image_priors import (
+    DiffusionPrior,
+    GaussianPrior,
+    LatentPrior,
+    Prior,
+    density_prior,
+)
+from jaxgen.inverse.linear import Operator, check_operator, stack
+from jaxgen.inverse.solve import methods_of, solve
+
+__all__ = [
+    "DiffusionPrior",
+    "GaussianPrior",
+    "LatentPrior",
+    "Operator",
+    "Prior",
+    "check_operator",
+    "density_prior",
+    "guided",
+    "kernels",
+    "latent_posteriors",
+    "methods_of",
+    "operators",
+    "posterior_samplers",
+    "solve",
+    "spectra",
+    "stack",
+    "total_variation",
+]
