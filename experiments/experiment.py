@@ -14,6 +14,7 @@ from experiments.settings import (
     TrainingSettings,
 )
 from jaxgen.data.dataset import Dataset, Split
+from jaxgen.inverse.image_priors import Prior
 from jaxgen.training.run_directory import RunDirectory
 from jaxgen.types import Algorithm, PyTree
 
@@ -71,6 +72,8 @@ class Method(NamedTuple):
         film: ``(state, key, num, label=None) -> x [F, num, ...]``, how samples come to be step by
             step, where they do.
         features: of a layer within, where there is one that is given no labels.
+        prior: ``state -> prior`` of images in [-1, 1], as `jaxgen.inverse.solve` takes one, where
+            there is one that is given no labels.
         view: what the training sees of the train split; raises ValueError where that does not fit.
         needs_all_labels: whether a conditional method must know those of all train examples.
     """
@@ -81,6 +84,7 @@ class Method(NamedTuple):
     is_conditional: bool = False
     film: Callable[..., Any] | None = None
     features: Features | None = None
+    prior: Callable[[PyTree], Prior] | None = None
     view: Callable[[Split], Split] = _all_examples
     needs_all_labels: bool = True
 

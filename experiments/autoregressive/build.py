@@ -1,5 +1,6 @@
 """Builds the model and the algorithm of an autoregressive run."""
 
+import functools
 import pathlib
 from typing import Any
 
@@ -13,8 +14,10 @@ from experiments.ranges import require, require_default
 from experiments.settings import DataInfo
 from experiments.sown_features import pooled, sown
 from jaxgen import autoregressive
-from jaxgen.autoregressive import heads, networks, orders, samplers
+from jaxgen.autoregressive import check_mask, heads, networks, orders, samplers
 from jaxgen.autoregressive.models import PixelModel
+from jaxgen.inverse.image_priors import CompletionPrior
+from jaxgen.pixels import from_model_range, to_model_range
 
 AutoregressiveSettings = RunSettings[Settings, Sampling, NoSettings]
 
@@ -105,7 +108,27 @@ def build(settings: AutoregressiveSettings, info: DataInfo, path: pathlib.Path |
         return frames(sample(state, key, num, label), model.order)
 
     features = None if own.conditional else Features("middle layer, mean over pixels", extract)
-    return Method(algorithm, words, is_conditional=own.conditional, film=film, features=features)
+
+    def prior(state: Any) -> CompletionPrior:
+        variables = {"params": state.eval_variables["params"]}
+
+        def complete(keys: Any, x: Any, known: Any) -> Any:
+            given = samplers.Known(from_model_range(x, info.image_levels), jnp.asarray(known))
+            drawn = samplers.cached(
+                model, variables, keys, len(x), (height, width, channels), known=given
+            )
+            return to_model_range(drawn.x, info.image_levels)
+
+        return CompletionPrior(complete, functools.partial(check_mask, order=model.order))
+
+    return Method(
+        algorithm,
+        words,
+        is_conditional=own.conditional,
+        film=film,
+        features=features,
+        prior=None if own.conditional else prior,
+    )
 
 
 def frames(x: Any, order: orders.Order, num_frames: int = 32) -> Any:

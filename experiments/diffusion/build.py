@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from experiments.settings import DataInfo
 from experiments.sown_features import pooled, sown
 from jaxgen import diffusion
 from jaxgen.diffusion import grids, models, process, samplers, schedules
+from jaxgen.inverse.image_priors import DiffusionPrior
 from jaxgen.training.state import TrainState
 from jaxgen.types import Array
 
@@ -108,7 +110,25 @@ def build(settings: DiffusionSettings, info: DataInfo, path: pathlib.Path | None
         is_conditional=own.conditional or settings.sampling.classifier_scale > 0.0,
         film=_sample(settings, model, info, guide, num_frames=_NUM_FRAMES),
         features=_features(settings, model),
+        prior=_prior(settings, model, info),
     )
+
+
+def _prior(
+    settings: DiffusionSettings, model: diffusion.Diffusion, info: DataInfo
+) -> Callable[[TrainState], DiffusionPrior] | None:
+    """The denoiser as it samples, its estimates not clipped: a bound has no gradient beyond it."""
+    own = settings.model
+    if model.levels is None or (own.conditional and not own.label_dropout):
+        return None
+    chosen = settings.sampling
+    grid = grids.sampling_grid(model.schedule, chosen.num_sampling_steps, spacing=chosen.spacing)
+    nothing = None if model.num_classes is None else jnp.zeros(model.num_classes)
+
+    def prior(state: TrainState) -> DiffusionPrior:
+        return DiffusionPrior(models.bind(model, state.eval_variables), grid, nothing)
+
+    return prior
 
 
 def _features(settings: DiffusionSettings, model: diffusion.Diffusion) -> Features | None:

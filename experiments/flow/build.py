@@ -1,7 +1,9 @@
 """Builds the model and the algorithm of a flow run."""
 
 import functools
+import math
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,6 +15,8 @@ from experiments.optimizers import make_optimizer
 from experiments.ranges import require, require_default
 from experiments.settings import DataInfo
 from jaxgen import flows
+from jaxgen.inverse.image_priors import LatentPrior
+from jaxgen.pixels import dequantized_to_model_range
 from jaxgen.training.state import TrainState
 from jaxgen.types import Array
 
@@ -81,7 +85,27 @@ def build(settings: FlowSettings, info: DataInfo, path: pathlib.Path | None) -> 
         words += f", {own.dequantization} dequantization"
     algorithm, is_conditional = algorithm._replace(sample=sample), num_classes is not None
     features = None if is_conditional else Features("latents", functools.partial(_encode, model))
-    return Method(algorithm, words, is_conditional=is_conditional, features=features)
+    has_prior = info.levels is not None and not is_conditional
+    return Method(
+        algorithm,
+        words,
+        is_conditional=is_conditional,
+        features=features,
+        prior=functools.partial(_prior, model, info) if has_prior else None,
+    )
+
+
+def _prior(model: Model, info: DataInfo, state: TrainState) -> LatentPrior:
+    """The images of latents, each pixel in the middle of its bin."""
+
+    def apply(method: str) -> Callable[[Array], Any]:
+        return functools.partial(model.apply, state.eval_variables, method=method)
+
+    def decode(z: Array) -> Array:
+        values = apply("decode_dequantized")(z) - 0.5
+        return dequantized_to_model_range(values, info.image_levels)
+
+    return LatentPrior(decode, (math.prod(info.shape),), apply("log_prior"))
 
 
 def _encode(model: Model, state: TrainState, x: Array) -> Array:

@@ -1,5 +1,6 @@
 """Builds the networks, the game and the algorithm that the settings of a GAN run name."""
 
+import functools
 import pathlib
 from typing import Any
 
@@ -14,7 +15,9 @@ from experiments.settings import DataInfo
 from experiments.sown_features import pooled, sown
 from jaxgen import gan
 from jaxgen.gan import models, objectives, penalties, resnet
+from jaxgen.gan.decoders import generate, standing_variables
 from jaxgen.gan.game import GanState, to_critic_range
+from jaxgen.inverse.image_priors import LatentPrior
 from jaxgen.types import Array
 
 GanSettings = RunSettings[Settings, Sampling, NoSettings]
@@ -112,7 +115,15 @@ def build(settings: GanSettings, info: DataInfo, path: pathlib.Path | None) -> M
         common["num_critic_steps"] = num
         algorithm = gan.alternating_algorithm(game, generator, critic, **common)
     words, features = describe(own, game.rules), critic_features(game)
-    return Method(algorithm, words, num, own.conditional, features=features)
+    has_prior = info.levels is not None and not own.conditional
+    prior = functools.partial(_prior, game) if has_prior else None
+    return Method(algorithm, words, num, own.conditional, features=features, prior=prior)
+
+
+def _prior(game: gan.Game, state: GanState) -> LatentPrior:
+    """The images of the generator."""
+    variables = standing_variables(game, state)
+    return LatentPrior(lambda z: generate(game, variables, z, None), (game.latent_dim,))
 
 
 def critic_features(game: gan.Game) -> Features:

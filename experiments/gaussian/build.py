@@ -11,6 +11,7 @@ from experiments.ranges import require, require_default
 from experiments.settings import DataInfo
 from jaxgen.classical import gaussian
 from jaxgen.classical.vectors import noise_variance
+from jaxgen.inverse.image_priors import gaussian_of_pixels
 from jaxgen.types import Array
 
 GaussianSettings = RunSettings[Settings, NoSettings, Evaluation]
@@ -66,7 +67,13 @@ def build(settings: GaussianSettings, info: DataInfo, path: pathlib.Path | None)
         levels=info.levels,
         num_importance_samples=0 if info.levels is None else settings.evaluation.importance_samples,
     )
-    return Method(algorithm, words)
+    return Method(
+        algorithm,
+        words,
+        prior=None
+        if info.levels is None
+        else lambda s: gaussian_of_pixels(s.params, info.image_levels),
+    )
 
 
 def _fit_full(x: Array, *, shrinkage: str, noise_variance: float) -> gaussian.Gaussian:

@@ -9,6 +9,7 @@ from experiments.ranges import require, require_default
 from experiments.settings import DataInfo
 from jaxgen.classical import mixture
 from jaxgen.classical.vectors import to_vectors
+from jaxgen.inverse.image_priors import gaussian_of_pixels
 
 MixtureSettings = RunSettings[Settings, NoSettings, Evaluation]
 
@@ -50,4 +51,11 @@ def build(settings: MixtureSettings, info: DataInfo, path: pathlib.Path | None) 
         "responsibilities",
         lambda state, x: state.params.responsibilities(to_vectors(x, info.levels)),
     )
-    return Method(algorithm, words, features=features)
+    return Method(
+        algorithm,
+        words,
+        features=features,
+        prior=None
+        if info.levels is None
+        else lambda s: gaussian_of_pixels(s.params, info.image_levels),
+    )

@@ -20,7 +20,12 @@ from experiments.settings import DataInfo
 from experiments.vae.settings import Evaluation, Sampling, Settings
 from jaxgen import vae
 from jaxgen.data import subset
+from jaxgen.inverse.image_priors import LatentPrior
+from jaxgen.pixels import dequantized_to_model_range
+from jaxgen.training.state import TrainState
+from jaxgen.types import Array
 from jaxgen.vae import likelihoods, priors
+from jaxgen.vae.decoding import bind, expected_values
 
 FITTED = "mixture.npz"  # The mixture fitted to the codes of a run, in its directory.
 CODES = "autoencoder/codes.npy"  # Of the images shown, by an autoencoder of the same shape.
@@ -96,7 +101,25 @@ def build(settings: VaeSettings, info: DataInfo, path: pathlib.Path | None) -> M
     features = Features(
         "posterior means", lambda state, x: codec.encode(state.eval_variables, x).mean
     )
-    return Method(algorithm._replace(sample=sample), words, features=features)
+    return Method(
+        algorithm._replace(sample=sample),
+        words,
+        features=features,
+        prior=functools.partial(_prior, model, info, prior),
+    )
+
+
+def _prior(
+    model: vae.VAE, info: DataInfo, prior: priors.Prior | None, state: TrainState
+) -> LatentPrior:
+    """The images that the decoder expects, and the density that latents are sampled from."""
+    bound = bind(model, state.eval_variables, levels=info.image_levels, prior=prior)
+
+    def decode(z: Array) -> Array:
+        values = expected_values(model.likelihood, bound.decode(z))
+        return dequantized_to_model_range(values, info.image_levels)
+
+    return LatentPrior(decode, (model.latent_dim,), bound.prior.log_prob)
 
 
 def finish(trained: Trained) -> None:

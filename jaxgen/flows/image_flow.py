@@ -47,8 +47,16 @@ class ImageFlow(nn.Module):
 
     def decode(self, z: Array, condition: Array | None = None) -> Array:
         """Returns the uint8 images of latents `[B, D]`."""
-        y, _ = inverse_logit_transform(self.flow.decode(z, condition)[0], levels=self.levels)
+        y = self.decode_dequantized(z, condition)
         return jnp.clip(jnp.floor(y), 0, self.levels - 1).astype(jnp.uint8)
+
+    def decode_dequantized(self, z: Array, condition: Array | None = None) -> Array:
+        """Returns dequantized pixels of latents `[B, D]`, about [0, levels), with gradients."""
+        return inverse_logit_transform(self.flow.decode(z, condition)[0], levels=self.levels)[0]
+
+    def log_prior(self, z: Array) -> Array:
+        """Returns the log-density `[B]` of latents `[B, D]` in nats."""
+        return self.flow.base.log_prob(z)
 
     def sample(
         self,

@@ -10,16 +10,19 @@ from jaxgen.inverse import (
     total_variation,
 )
 from jaxgen.inverse.image_priors import (
+    CompletionPrior,
     DiffusionPrior,
     GaussianPrior,
     LatentPrior,
     Prior,
     density_prior,
+    gaussian_of_pixels,
 )
 from jaxgen.inverse.linear import Operator, check_operator, stack
 from jaxgen.inverse.solve import methods_of, solve
 
 __all__ = [
+    "CompletionPrior",
     "DiffusionPrior",
     "GaussianPrior",
     "LatentPrior",
@@ -27,6 +30,7 @@ __all__ = [
     "Prior",
     "check_operator",
     "density_prior",
+    "gaussian_of_pixels",
     "guided",
     "kernels",
     "latent_posteriors",

@@ -58,7 +58,19 @@ class GaussianPrior(NamedTuple):
     offset: float = 0.0
 
 
-Prior = DiffusionPrior | LatentPrior | GaussianPrior
+class CompletionPrior(NamedTuple):
+    """A model that draws what is hidden of an image given what is known of it, exactly.
+
+    Attributes:
+        complete: ``(keys [B], x [B, H, W, C], known [H, W]) -> x``: what is not known is drawn.
+        check: ``known -> None``; raises ValueError where a mask cannot be served.
+    """
+
+    complete: Callable[[Any, Array, Any], Array]
+    check: Callable[[Any], None]
+
+
+Prior = DiffusionPrior | LatentPrior | GaussianPrior | CompletionPrior
 
 
 def density_prior(log_prob: Callable[[Array], Array], shape: tuple[int, ...]) -> LatentPrior:
@@ -72,6 +84,20 @@ def density_prior(log_prob: Callable[[Array], Array], shape: tuple[int, ...]) ->
         The prior, whose latents are the images.
     """
     return LatentPrior(jax.tree_util.Partial(_same), shape, log_prob)
+
+
+def gaussian_of_pixels(density: Gaussian | Mixture, levels: int) -> GaussianPrior:
+    """Brings a density of pixels to the scale of [-1, 1].
+
+    Args:
+        density: of the classical family: over flattened pixels, each in the middle of its bin.
+        levels: number of pixel values, 2 to 256.
+
+    Returns:
+        The prior of images whose darkest pixel is -1 and whose brightest is 1.
+    """
+    scale = 2.0 / (levels - 1)
+    return GaussianPrior(density, scale, -1.0 - 0.5 * scale)
 
 
 def _same(x: Array) -> Array:

@@ -1,6 +1,5 @@
 """Draws of images given a measurement, under any prior: one function for all methods."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,17 +8,22 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import example_keys
-from jaxgen.classical.oracles import linear_posterior
 from jaxgen.diffusion import samplers
 from jaxgen.diffusion.process import draw_noise
 from jaxgen.inverse import guided, latent_posteriors, posterior_samplers
-from jaxgen.inverse.image_priors import DiffusionPrior, GaussianPrior, LatentPrior, Prior
+from jaxgen.inverse.exact_posteriors import LEAST_STD, complete_exactly, draw_exactly, draw_keys
+from jaxgen.inverse.image_priors import (
+    CompletionPrior,
+    DiffusionPrior,
+    GaussianPrior,
+    LatentPrior,
+    Prior,
+)
 from jaxgen.inverse.latent_posteriors import posterior_energy
 from jaxgen.inverse.linear import Operator
 from jaxgen.types import Array, Key
 
 _NUM_RESTARTS = 4
-_LEAST_STD = 1e-3  # Of the measurements of latents, which divide by it.
 
 
 def solve(
@@ -66,8 +70,9 @@ def solve(
         raise ValueError(f"y: of shape {y.shape}, expected {expected}, which the operator gives")
     if num_draws < 1:
         raise ValueError(f"num_draws: {num_draws}, expected at least 1")
-    draw = functools.partial(_SOLVERS[type(prior)], method=method, **numbers)
-    return draw(key, prior, operator, y, noise_std, num_draws)
+    if isinstance(prior, DiffusionPrior | LatentPrior):
+        numbers = {"method": method, **numbers}
+    return _SOLVERS[type(prior)](key, prior, operator, y, noise_std, num_draws, **numbers)
 
 
 def methods_of(prior: Prior) -> tuple[str, ...]:
@@ -95,7 +100,7 @@ def _diffusion(
     **numbers: Any,
 ) -> Array:
     num = len(y)
-    keys = _draw_keys(key, num, num_draws).reshape(-1)
+    keys = draw_keys(key, num, num_draws).reshape(-1)
     ys = jnp.broadcast_to(y[None], (num_draws, *y.shape)).reshape(-1, *y.shape[1:])
     pairs = jax.vmap(jax.random.split)(keys)
     x_T = draw_noise(pairs[:, 0], jnp.zeros((len(ys), *operator.shape)))
@@ -132,7 +137,7 @@ def _latent(
     num_steps: int = 500,
     **numbers: Any,
 ) -> Array:
-    std = jnp.sqrt(jnp.square(max(noise_std, _LEAST_STD)) + jnp.square(prior.model_std))
+    std = jnp.sqrt(jnp.square(max(noise_std, LEAST_STD)) + jnp.square(prior.model_std))
     energy = posterior_energy(prior.decode, prior.log_prior, operator, y, std)
     pairs = jax.vmap(jax.random.split)(example_keys(key, len(y)))
     num_starts = max(num_draws, _NUM_RESTARTS)
@@ -147,37 +152,6 @@ def _latent(
     start = jnp.broadcast_to(best[None], (num_draws, *best.shape))
     chains = latent_posteriors.langevin(pairs[:, 1], energy, start, num_steps=2 * num_steps)
     return jax.vmap(prior.decode)(chains.latents)
-
-
-def _exact(
-    key: Key,
-    prior: GaussianPrior,
-    operator: Operator,
-    y: Array,
-    noise_std: float,
-    num_draws: int,
-    *,
-    method: str,
-) -> Array:
-    size = math.prod(operator.shape)
-    columns = operator(jnp.eye(size).reshape(size, *operator.shape))
-    matrix = columns.reshape(size, -1).T
-    offset = operator(jnp.full((1, *operator.shape), prior.offset))
-    rest = (y - offset).reshape(len(y), -1)
-    variance = max(noise_std, _LEAST_STD) ** 2
-
-    def one(key: Key, rest: Array) -> Array:
-        posterior = linear_posterior(prior.density, prior.scale * matrix, rest, variance)
-        return posterior.sample(key, num_draws)
-
-    vectors = jax.vmap(one, out_axes=1)(example_keys(key, len(y)), rest)
-    return (prior.scale * vectors + prior.offset).reshape(num_draws, len(y), *operator.shape)
-
-
-def _draw_keys(key: Key, num: int, num_draws: int) -> Key:
-    """Keys `[D, B]` of the draws of each example."""
-    split = jax.vmap(lambda key: jax.random.split(key, num_draws), out_axes=1)
-    return split(example_keys(key, num))
 
 
 def _name(prior: Prior) -> str:
@@ -199,9 +173,11 @@ _METHODS: dict[type, tuple[str, ...]] = {
     DiffusionPrior: (*_GUIDED, *_OWN),
     LatentPrior: ("langevin", "map"),
     GaussianPrior: ("exact",),
+    CompletionPrior: ("completion",),
 }
 _SOLVERS: dict[type, Callable[..., Array]] = {
     DiffusionPrior: _diffusion,
     LatentPrior: _latent,
-    GaussianPrior: _exact,
+    GaussianPrior: draw_exactly,
+    CompletionPrior: complete_exactly,
 }

@@ -121,6 +121,18 @@ def evaluate_rows(algorithm: Algorithm) -> Callable[..., Any]:
     return jax.pmap(run, axis_name=AXIS, in_axes=(None, 0, 0, None))
 
 
+def map_examples(function: Callable[[PyTree, PyTree], PyTree]) -> Callable[..., Any]:
+    """Compiles a function of examples on every local device.
+
+    Args:
+        function: ``(shared, examples [b, ...]) -> results``, that treats its examples apart.
+
+    Returns:
+        ``(shared, examples [devices, b, ...]) -> results [devices, ...]``.
+    """
+    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), devices=jax.local_devices())
+
+
 @functools.lru_cache(maxsize=4)
 def sample_blocks(algorithm: Algorithm, block_size: int) -> Callable[..., Any]:
     """Compiles the sampling of some blocks, one after another, on every local device.

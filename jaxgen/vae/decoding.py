@@ -164,9 +164,21 @@ def expected_pixels(likelihood: Likelihood, distribution: Any, levels: int) -> A
     Returns:
         uint8 `[B, H, W, C]`, 0 to levels - 1.
     """
+    return to_pixels(expected_values(likelihood, distribution) + 0.5, levels)
+
+
+def expected_values(likelihood: Likelihood, distribution: Any) -> Array:
+    """The expectation of a likelihood as values of pixels, not rounded.
+
+    Args:
+        likelihood: whose distribution it is.
+        distribution: over pixels, `[B, H, W, C]`.
+
+    Returns:
+        float32 `[B, H, W, C]`, about 0 to levels - 1.
+    """
     # A dequantized pixel k lies in [k, k + 1), the expectation of a discrete one is about k.
-    offset = 0.0 if likelihood.is_density else 0.5
-    return to_pixels(distribution.expectation() + offset, levels)
+    return distribution.expectation() - 0.5 * likelihood.is_density
 
 
 def to_pixels(x: Array, levels: int) -> Array:

@@ -1,0 +1,1 @@
+"""Images restored from noisy measurements of them, with trained runs as priors."""

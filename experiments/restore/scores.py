@@ -1,0 +1,77 @@
+"""How good restored images are, and whether their draws know how uncertain they are."""
+
+from typing import NamedTuple
+
+import dm_pix
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.restore.solving import Problem
+
+_WINDOW = 11  # Of SSIM, in pixels; less for small images.
+
+
+class Scores(NamedTuple):
+    """Numbers of each image, `[N]`, and two of all.
+
+    Attributes:
+        psnr: of the mean of the draws, in dB, of images that go from 0 to 1.
+        psnr_of_draws: of single draws, averaged.
+        ssim: of the mean.
+        misfit: of draws: root mean square of ``y - H x`` over the noise, 1 where they fit as the
+            truth does; NaN without noise.
+        spread: root mean square of the error of the mean over what the draws' spread says it is;
+            1 where the draws are calibrated, more where they are too sure.
+        coverage: share of the uncertain pixels whose truth lies between the lowest and the highest
+            draw.
+        expected_coverage: what it would be of draws of the posterior.
+    """
+
+    psnr: np.ndarray
+    psnr_of_draws: np.ndarray
+    ssim: np.ndarray
+    misfit: np.ndarray
+    spread: float
+    coverage: float
+    expected_coverage: float
+
+
+def score(problem: Problem, draws: np.ndarray) -> Scores:
+    """Compares draws `[D, N, H, W, C]` with the truth."""
+    num = len(draws)
+    truth, mean = _shown(problem.x), _shown(draws.mean(axis=0))
+    window = min(_WINDOW, 2 * ((min(truth.shape[1:3]) - 1) // 2) + 1)
+    rest = problem.y - np.stack([np.asarray(problem.operator(jnp.asarray(d))) for d in draws])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        misfit = np.sqrt(np.mean(np.square(rest), axis=(0, *range(2, rest.ndim))))
+        misfit = misfit / problem.noise_std if problem.noise_std else np.full(len(truth), np.nan)
+    ssim = dm_pix.ssim(jnp.asarray(mean), jnp.asarray(truth), filter_size=window)
+    spread = coverage = np.nan
+    if num > 1:
+        variance = draws.var(axis=0, ddof=1)
+        error = np.square(problem.x - draws.mean(axis=0))
+        spread = float(np.sqrt(error.mean() / max((1.0 + 1.0 / num) * variance.mean(), 1e-12)))
+        # Pixels that all draws agree on to half a per cent have no rank worth the name.
+        is_open = np.sqrt(variance) > 0.01
+        inside = (problem.x > draws.min(axis=0)) & (problem.x < draws.max(axis=0))
+        coverage = float(inside[is_open].mean()) if is_open.any() else np.nan
+    each = [_psnr(_shown(d), truth) for d in draws]
+    return Scores(
+        _psnr(mean, truth),
+        np.mean(each, axis=0),
+        np.asarray(ssim),
+        misfit,
+        spread,
+        coverage,
+        (num - 1) / (num + 1),
+    )
+
+
+def _shown(x: np.ndarray) -> np.ndarray:
+    """Images from 0 to 1."""
+    return np.clip(0.5 * (x + 1.0), 0.0, 1.0).astype(np.float32)
+
+
+def _psnr(x: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    # An image that is met to the last digit would have no bound; 60 dB is a part in a thousand.
+    return np.minimum(np.asarray(dm_pix.psnr(jnp.asarray(x), jnp.asarray(truth))), 60.0)
