@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from jaxgen.inverse import kernels, operators
-from jaxgen.inverse.linear import Operator, check_operator, regularized, stack
+from jaxgen.inverse.linear_operator import Operator, check_operator, regularized, stack
 
 KEY = jax.random.key(3)
 SHAPE = (6, 8, 3)

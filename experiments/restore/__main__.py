@@ -18,7 +18,7 @@ from experiments.command_line import errors_exit, parse
 from experiments.evaluate import load_data
 from experiments.ranges import require
 from experiments.restore import pictures, solving, tasks
-from experiments.restore.scores import Scores, score
+from experiments.restore.quality import Scores, score
 from experiments.restore.settings import Settings
 from experiments.restore.table import Row, record_of, table_of
 from experiments.runs import Restored, Run, find_run, restore_run

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.restore.scores import Scores
+from experiments.restore.quality import Scores
 from experiments.restore.settings import Settings
 
 

@@ -18,7 +18,7 @@ from jaxgen.inverse.image_priors import (
     density_prior,
     gaussian_of_pixels,
 )
-from jaxgen.inverse.linear import Operator, check_operator, stack
+from jaxgen.inverse.linear_operator import Operator, check_operator, stack
 from jaxgen.inverse.solve import methods_of, solve
 
 __all__ = [

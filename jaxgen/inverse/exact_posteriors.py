@@ -9,7 +9,7 @@ import numpy as np
 from jaxgen.arrays import example_keys
 from jaxgen.classical.oracles import linear_posterior
 from jaxgen.inverse.image_priors import CompletionPrior, GaussianPrior
-from jaxgen.inverse.linear import Operator
+from jaxgen.inverse.linear_operator import Operator
 from jaxgen.types import Array, Key
 
 LEAST_STD = 1e-3

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
 from jaxgen.diffusion.process import Denoiser, amplitudes
-from jaxgen.inverse.linear import Operator, regularized
+from jaxgen.inverse.linear_operator import Operator, regularized
 from jaxgen.types import Array
 
 _LEAST_SHARE = 1e-6  # Of the noise of a level that is added to that of measurements without any.

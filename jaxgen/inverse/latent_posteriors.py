@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxgen.arrays import example_keys, sum_event
-from jaxgen.inverse.linear import Operator
+from jaxgen.inverse.linear_operator import Operator
 from jaxgen.types import Array, Key
 
 _WANTED = 0.574  # Of Langevin proposals accepted, the best share in many dimensions.

@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 
 from jaxgen.classical.products import einsum
 from jaxgen.inverse import spectra
-from jaxgen.inverse.linear import Operator
+from jaxgen.inverse.linear_operator import Operator
 from jaxgen.types import Array, Key
 
 _LUMINANCE = (0.299, 0.587, 0.114)

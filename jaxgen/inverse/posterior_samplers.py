@@ -14,7 +14,7 @@ from jaxgen.diffusion.grids import Grid
 from jaxgen.diffusion.process import Denoiser, draw_noise, noise_of
 from jaxgen.diffusion.samplers.steps import Level, for_each, lost_signal, towards, walk
 from jaxgen.inverse.guided import residual_gradient
-from jaxgen.inverse.linear import Operator, regularized
+from jaxgen.inverse.linear_operator import Operator, regularized
 from jaxgen.inverse.spectra import Spectrum
 from jaxgen.types import Array, Key
 

@@ -20,7 +20,7 @@ from jaxgen.inverse.image_priors import (
     Prior,
 )
 from jaxgen.inverse.latent_posteriors import posterior_energy
-from jaxgen.inverse.linear import Operator
+from jaxgen.inverse.linear_operator import Operator
 from jaxgen.types import Array, Key
 
 _NUM_RESTARTS = 4
@@ -39,6 +39,10 @@ def solve(
 ) -> Array:
     """Draws images x given measurements ``y = H x + noise``.
 
+    Further arguments are those of the method: the numbers of the functions of `guided` and
+    `posterior_samplers`, such as `zeta` of "dps", `eta` of guided samplers, 1 being ancestral, and
+    `num_steps` and `learning_rate` of "map" and "langevin".
+
     Every example has its own key and is solved by itself: its draws do not depend on the others of
     the batch. Composes with `jax.jit` in everything but `noise_std`, `method` and `num_draws`.
 
@@ -50,7 +54,6 @@ def solve(
         noise_std: deviation of the noise of a measurement, in the units of y; at least 0.
         method: one of `methods_of` the prior; "auto" is the first of them.
         num_draws: D, at least 1; "map" makes one and takes D as the number of restarts.
-        numbers: what the method has beside these, such as `zeta` of "dps" or `num_steps` of "map".
 
     Returns:
         float32 `[D, B, *shape]`; `[1, B, *shape]` for "map".

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgen.inverse.linear import Operator
+from jaxgen.inverse.linear_operator import Operator
 from jaxgen.types import Array
 
 _SQUARED_NORM = 8.0  # Of the differences of pixels, at most.
