@@ -105,9 +105,11 @@ def ddrm_step(t, s, D, eta):
 def repaint_step(t, s, D, fresh, along, rounds=2):
     (a_t, _), (a_s, s_s), eye = t, s, np.eye(NUM)
     U, d, Vt = np.linalg.svd(MATRIX)
-    V, hidden = Vt[:SEEN].T, eye - Vt[:SEEN].T @ Vt[:SEEN]
+    known = NOISE_STD * a_s / d <= s_s
+    V, d, z = Vt[:SEEN].T[:, known], d[known], (U.T @ Y)[known]
+    hidden = eye - V @ V.T
     A1 = hidden @ (along * eye + (a_s - along * a_t) * D)
-    b1 = a_s * V @ (U.T @ Y / d)
+    b1 = a_s * V @ (z / d)
     var = np.maximum(s_s**2 - (a_s * NOISE_STD / d) ** 2, 0.0)
     S1 = fresh**2 * hidden + (V * var) @ V.T
     A, b, S = A1, b1, S1

@@ -117,7 +117,7 @@ def build(settings: DiffusionSettings, info: DataInfo, path: pathlib.Path | None
 def _prior(
     settings: DiffusionSettings, model: diffusion.Diffusion, info: DataInfo
 ) -> Callable[[TrainState], DiffusionPrior] | None:
-    """The denoiser as it samples, its estimates not clipped: a bound has no gradient beyond it."""
+    """The denoiser as it samples; guidance comes before the bounds, which have no gradient."""
     own = settings.model
     if model.levels is None or (own.conditional and not own.label_dropout):
         return None
@@ -125,8 +125,12 @@ def _prior(
     grid = grids.sampling_grid(model.schedule, chosen.num_sampling_steps, spacing=chosen.spacing)
     nothing = None if model.num_classes is None else jnp.zeros(model.num_classes)
 
+    if isinstance(model.network, diffusion.PixelPhases):
+        model = model._replace(network=model.network.clone(is_smooth=True))
+
     def prior(state: TrainState) -> DiffusionPrior:
-        return DiffusionPrior(models.bind(model, state.eval_variables), grid, nothing)
+        denoise = models.bind(model, state.eval_variables)
+        return DiffusionPrior(denoise, grid, nothing, (-1.0, 1.0))
 
     return prior
 

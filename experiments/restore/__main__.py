@@ -180,12 +180,20 @@ def restore_task(
     Raises:
         ValueError: if nothing could be solved.
     """
-    key = task_key(settings, task)
+    key, levels = task_key(settings, task), solvers[0].run.info.image_levels
     weight = solving.best_weight(key, train, problem.operator, problem.noise_std)
     begin = time.monotonic()
     baseline = solving.restore_by_total_variation(problem, weight)
     seconds = time.monotonic() - begin
-    rows = [Row(task, "total variation", f"weight {weight:.2g}", score(problem, baseline), seconds)]
+    rows = [
+        Row(
+            task,
+            "total variation",
+            f"weight {weight:.2g}",
+            score(problem, baseline, levels),
+            seconds,
+        )
+    ]
     refusals, shown = [], [("total variation", baseline)]
     for solver in solvers:
         for method in solver.methods:
@@ -195,12 +203,12 @@ def restore_task(
                 refusals.append(str(error))
                 print(f"{solver.name}, {method}: {error}")
                 continue
-            scores: Scores = score(problem, draws)
+            scores: Scores = score(problem, draws, levels)
             rows.append(Row(task, solver.name, method, scores, seconds))
             shown.append((f"{solver.name}, {method}", draws))
     if len(shown) == 1:
         raise ValueError(refusals[0])
-    pictures.draw(settings.out, task, problem, shown, solvers[0].run.info.image_levels)
+    pictures.draw(settings.out, task, problem, shown, levels)
     return rows
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.restore.solving import Problem
+from jaxgen.pixels import from_model_range
 
 _WINDOW = 11  # Of SSIM, in pixels; less for small images.
 
@@ -22,8 +23,8 @@ class Scores(NamedTuple):
             truth does; NaN without noise.
         spread: root mean square of the error of the mean over what the draws' spread says it is;
             1 where the draws are calibrated, more where they are too sure.
-        coverage: share of the uncertain pixels whose truth lies between the lowest and the highest
-            draw.
+        coverage: share of the pixels whose truth lies between the lowest and the highest draw, ties
+            ordered by lot.
         expected_coverage: what it would be of draws of the posterior.
     """
 
@@ -36,8 +37,8 @@ class Scores(NamedTuple):
     expected_coverage: float
 
 
-def score(problem: Problem, draws: np.ndarray) -> Scores:
-    """Compares draws `[D, N, H, W, C]` with the truth."""
+def score(problem: Problem, draws: np.ndarray, levels: int) -> Scores:
+    """Compares draws `[D, N, H, W, C]` with the truth, whose pixels have so many values."""
     num = len(draws)
     truth, mean = _shown(problem.x), _shown(draws.mean(axis=0))
     window = min(_WINDOW, 2 * ((min(truth.shape[1:3]) - 1) // 2) + 1)
@@ -51,10 +52,9 @@ def score(problem: Problem, draws: np.ndarray) -> Scores:
         variance = draws.var(axis=0, ddof=1)
         error = np.square(problem.x - draws.mean(axis=0))
         spread = float(np.sqrt(error.mean() / max((1.0 + 1.0 / num) * variance.mean(), 1e-12)))
-        # Pixels that all draws agree on to half a per cent have no rank worth the name.
-        is_open = np.sqrt(variance) > 0.01
-        inside = (problem.x > draws.min(axis=0)) & (problem.x < draws.max(axis=0))
-        coverage = float(inside[is_open].mean()) if is_open.any() else np.nan
+        # As pixels: a draw of 1.004 is no other than the truth of 1.
+        pixels = [np.asarray(from_model_range(jnp.asarray(x), levels)) for x in (problem.x, draws)]
+        coverage = float(_between(*pixels).mean())
     each = [_psnr(_shown(d), truth) for d in draws]
     return Scores(
         _psnr(mean, truth),
@@ -65,6 +65,14 @@ def score(problem: Problem, draws: np.ndarray) -> Scores:
         coverage,
         (num - 1) / (num + 1),
     )
+
+
+def _between(x: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The chance that x is neither the lowest nor the highest, where ties are ordered by lot."""
+    ties = np.sum(draws == x[None], axis=0)
+    is_lowest = np.all(draws >= x[None], axis=0) / (ties + 1.0)
+    is_highest = np.all(draws <= x[None], axis=0) / (ties + 1.0)
+    return 1.0 - is_lowest - is_highest
 
 
 def _shown(x: np.ndarray) -> np.ndarray:

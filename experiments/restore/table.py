@@ -55,7 +55,7 @@ def table_of(rows: list[Row]) -> str:
             *lines,
             "PSNR in dB, the mean of images and its standard error; misfit is 1 for the truth",
             "error/spread is 1 where the draws know their error, above 1 where they are too sure;",
-            f"coverage, of pixels that are uncertain, should be {expected:.2f}",
+            f"coverage, of pixels by the range of the draws, should be {expected:.2f}",
         ]
     )
 

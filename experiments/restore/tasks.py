@@ -55,10 +55,12 @@ def make_operator(task: str, key: Key, shape: tuple[int, ...]) -> tuple[Operator
 
 
 def _blur(task: str, key: Key, side: int, shape: tuple[int, ...]) -> tuple[Operator, str]:
+    require(side >= 3, "task", task, "images of at least 3 pixels on a side")
     largest = side - 1 + side % 2
     if task == "motion":
         size = min(max(2 * (side // 5) + 1, 3), largest)
         return operators.blur(kernels.motion(key, size), shape), f"motion of {size} pixels"
-    deviation = min(max(side / 20.0, 0.8), largest / 6.0)
+    # As wide as the kernel, which is cut at three deviations, finds room for.
+    deviation = min(max(side / 20.0, 0.8), (largest // 2) / 3.0)
     words = f"Gaussian blur of deviation {deviation:.2g} pixels"
     return operators.blur(kernels.gaussian(deviation), shape), words

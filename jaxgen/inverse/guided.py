@@ -11,12 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.sparse.linalg import cg
 
 from jaxgen.diffusion.process import Denoiser, amplitudes
 from jaxgen.inverse.linear_operator import Operator, regularized
 from jaxgen.types import Array
 
+_TOLERANCE = 1e-5  # Of conjugate gradients, relative.
 _LEAST_SHARE = 1e-6  # Of the noise of a level that is added to that of measurements without any.
 
 
@@ -32,7 +32,9 @@ def moment_matching(
 
     ``x0 + V_t H' (H V_t H' + v I)^-1 (y - H x0)``, v the variance of the measurements' noise: the
     posterior mean where data are Gaussian. V_t is never made; conjugate gradients ask for its
-    products, one backward pass of the denoiser each. The denoiser itself is called once.
+    products, one backward pass of the denoiser each. The denoiser itself is called once. What a
+    network gives for V_t need not be a covariance: the iteration ends where it sees a variance that
+    is not above 0.
 
     Args:
         denoise: ``(x_t, log_snr [B], condition) -> estimate of x``, that treats its examples apart.
@@ -62,8 +64,7 @@ def moment_matching(
             return operator(gain(u)[None])[0] + variance * u
 
         rest = y - operator(x0[None])[0]
-        solved, _ = cg(covariance, rest, tol=1e-5, maxiter=num_iterations)
-        return x0 + gain(solved)
+        return x0 + gain(_solve_while_positive(covariance, rest, num_iterations))
 
     return _for_each(one, y)
 
@@ -165,6 +166,36 @@ def residual_gradient(
         return x0, gradient / jnp.where(length > 0.0, length, 1.0)
 
     return jax.vmap(one)(x_t, log_snr, y, condition)
+
+
+def _solve_while_positive(
+    matvec: Callable[[Array], Array], right: Array, num_iterations: int
+) -> Array:
+    """Conjugate gradients from 0 that end at the first direction of no positive curvature.
+
+    Source:
+        Steihaug 1983, "The conjugate gradient method and trust regions in large scale
+        optimization".
+    """
+    start = jnp.sum(jnp.square(right))
+
+    def is_going(carry: tuple[Array, ...]) -> Array:
+        *_, gamma, i, is_good = carry
+        return is_good & (i < num_iterations) & (gamma > _TOLERANCE**2 * start)
+
+    def iterate(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        u, rest, direction, gamma, i, _ = carry
+        product = matvec(direction)
+        curvature = jnp.sum(direction * product)
+        is_good = curvature > 0.0
+        length = jnp.where(is_good, gamma / jnp.where(is_good, curvature, 1.0), 0.0)
+        rest = rest - length * product
+        new_gamma = jnp.sum(jnp.square(rest))
+        u, direction = u + length * direction, rest + new_gamma / gamma * direction
+        return u, rest, direction, new_gamma, i + 1, is_good
+
+    carry = (jnp.zeros_like(right), right, right, start, jnp.asarray(0), jnp.asarray(True))
+    return jax.lax.while_loop(is_going, iterate, carry)[0]
 
 
 def _denoise_one(denoise: Denoiser, x: Array, log_snr: Array, condition: Any) -> Array:

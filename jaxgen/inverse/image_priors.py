@@ -20,11 +20,14 @@ class DiffusionPrior(NamedTuple):
         denoise: ``(x_t, log_snr [B], condition) -> estimate of x``, that treats its examples apart.
         grid: noise levels.
         condition: of one example, given to the denoiser for each; None for none.
+        bounds: lowest and highest value of the data, within which estimates are kept after they
+            have been guided; None where there are none.
     """
 
     denoise: Denoiser
     grid: Grid
     condition: Any = None
+    bounds: tuple[float, float] | None = None
 
 
 class LatentPrior(NamedTuple):

@@ -214,7 +214,7 @@ def repaint(
         operator: H, whose spectrum is known: a mask, of the paper, or another.
         y: measurements `[B, *out_shape]`.
         noise_std: of the measurements, in the units of data, at least 0; it is part of the level's
-            noise as far as that goes.
+            noise, and a coordinate is no longer replaced where that falls below it.
         num_rounds: at least 1; the paper's number of resamplings, with jumps of one step.
         condition: arrays `[B, ...]`, or None.
         num_frames: of the trajectory; 0 for none.
@@ -253,14 +253,21 @@ def repaint(
 def _replaced(
     spectrum: Spectrum, x: Array, z: Array, y: Array, noise_std: Array | float, s: Level
 ) -> Array:
-    """The state at level s with what y measures in place of its own."""
+    """The state at level s with what y measures at no more noise in place of its own."""
+
+    def noise_of_y(d: Array) -> Array:
+        return s.a * noise_std / jnp.where(d > 0.0, d, 1.0)
+
+    def is_known(d: Array) -> Array:
+        return (d > 0.0) & (noise_of_y(d) <= s.s)
 
     def deviation(d: Array) -> Array:
-        w = s.a * noise_std / jnp.where(d > 0.0, d, 1.0)
-        return jnp.where(d > 0.0, jnp.sqrt(jnp.maximum(jnp.square(s.s) - jnp.square(w), 0.0)), 0.0)
+        left = jnp.maximum(jnp.square(s.s) - jnp.square(noise_of_y(d)), 0.0)
+        return jnp.where(is_known(d), jnp.sqrt(left), 0.0)
 
-    kept = spectrum.on_x(lambda d: jnp.where(d > 0.0, 0.0, 1.0), x)
-    return kept + spectrum.on_x(deviation, z) + spectrum.on_y(lambda d: s.a / d, y)
+    kept = spectrum.on_x(lambda d: jnp.where(is_known(d), 0.0, 1.0), x)
+    known = spectrum.on_y(lambda d: jnp.where(is_known(d), s.a / d, 0.0), y)
+    return kept + spectrum.on_x(deviation, z) + known
 
 
 def _round_keys(keys: Key, num_rounds: int) -> list[tuple[Key, Key]]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import example_keys
-from jaxgen.diffusion import samplers
+from jaxgen.diffusion import guidance, samplers
 from jaxgen.diffusion.process import draw_noise
 from jaxgen.inverse import guided, latent_posteriors, posterior_samplers
 from jaxgen.inverse.exact_posteriors import LEAST_STD, complete_exactly, draw_exactly, draw_keys
@@ -112,6 +112,8 @@ def _diffusion(
     )
     if method in _GUIDED:
         denoise = _GUIDED[method](prior.denoise, operator, ys, noise_std, **numbers)
+        if prior.bounds is not None:
+            denoise = guidance.clip(denoise, *prior.bounds)
         x = samplers.ddim(pairs[:, 1], denoise, x_T, prior.grid, condition=condition, eta=eta)
     else:
         numbers = numbers if method == "dps" else {"noise_std": noise_std, **numbers}
