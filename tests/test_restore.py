@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from experiments.mixture import EXPERIMENT as MIXTURE
 from experiments.restore import __main__ as restore
 from experiments.restore import solving, tasks
 from experiments.restore.quality import score
+from experiments.restore.settings import Task
 from experiments.settings import DataInfo
 from experiments.vae import EXPERIMENT as VAE
 from jaxgen import data, inverse
@@ -96,7 +98,7 @@ def test_a_flow_decodes_to_the_middle_of_its_samples():
 @pytest.mark.parametrize("shape", [(8, 8, 1), (9, 15, 3), (1, 4, 2)])
 def test_tasks_are_measurements_of_any_size(shape):
     made, refused = {}, set()
-    for task in ["inpainting", "box", "random", "denoising", "deblurring", "motion", "super_resolution", "colorization", "compressed_sensing"]:
+    for task in typing.get_args(Task):
         try:
             made[task], words = tasks.make_operator(task, KEY, shape)
         except ValueError as error:

@@ -179,11 +179,11 @@ def _solve_while_positive(
     """
     start = jnp.sum(jnp.square(right))
 
-    def is_going(carry: tuple[Array, ...]) -> Array:
+    def is_going(carry: Any) -> Array:
         *_, gamma, i, is_good = carry
         return is_good & (i < num_iterations) & (gamma > _TOLERANCE**2 * start)
 
-    def iterate(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def iterate(carry: Any) -> Any:
         u, rest, direction, gamma, i, _ = carry
         product = matvec(direction)
         curvature = jnp.sum(direction * product)
