@@ -9,7 +9,7 @@ from experiments.restore.solving import Problem
 from jaxgen import plots
 
 _NUM_SHOWN = 8
-_NUM_DRAWS = 3
+_NUM_DRAWS = 3  # Of up to two methods; of more one each.
 
 
 def draw(
@@ -32,7 +32,7 @@ def draw(
     back = np.asarray(problem.operator.pinv(jnp.asarray(problem.y[:num])))
     rows, labels = [problem.x[:num], back], ["truth", "measured (pseudo-inverse)"]
     for name, draws in restored:
-        some = draws[:_NUM_DRAWS, :num]
+        some = draws[: _NUM_DRAWS if len(restored) <= 3 else 1, :num]
         if len(draws) > 1:
             rows += [*some, draws.mean(axis=0)[:num], _deviation(draws)[:num]]
             labels += [f"{name}: draw"] + ["draw"] * (len(some) - 1) + ["mean", "deviation"]
