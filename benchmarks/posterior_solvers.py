@@ -132,6 +132,7 @@ def draw(found: dict[str, Distance], path: pathlib.Path) -> None:
     for place, name in enumerate(names):
         axes.text(found[name].w2, place, f" {found[name].trace:.2f}", va="center", fontsize=8)
     axes.set_xscale("log")
+    axes.margins(x=0.2)
     axes.set_xlabel("W2 to the exact posterior; beside the bars the trace, 1 where it is right")
     plots.save_figure(path, figure)
 

@@ -25,7 +25,7 @@ from experiments.runs import Restored, Run, find_run, restore_run
 from jaxgen import inverse
 from jaxgen.data import Dataset, load, subset
 from jaxgen.files import write_atomically
-from jaxgen.inverse import LatentPrior, Prior
+from jaxgen.inverse import DiffusionPrior, LatentPrior, Prior
 from jaxgen.pixels import to_model_range
 from jaxgen.training import jax_setup
 from jaxgen.training.checkpoint import CheckpointError
@@ -143,7 +143,9 @@ def make_solver(settings: Settings, run: Run, train: np.ndarray) -> Solver:
     if isinstance(prior, LatentPrior):
         prior_of = with_error(prior_of, restored.state, train, str(path))
     methods = inverse.methods_of(prior)
-    chosen = {"auto": methods[:1], "all": methods}.get(settings.method, (settings.method,))
+    # With a network for the denoiser its derivatives, on which the exact method stands, are noisy.
+    usual = "diffpir" if isinstance(prior, DiffusionPrior) else methods[0]
+    chosen = {"auto": (usual,), "all": methods}.get(settings.method, (settings.method,))
     return Solver(path.name, run, prior_of, restored.state, chosen)
 
 

@@ -29,8 +29,10 @@ def draw(
         levels: number of pixel values of the data.
     """
     num = min(_NUM_SHOWN, len(problem.x))
-    back = np.asarray(problem.operator.pinv(jnp.asarray(problem.y[:num])))
-    rows, labels = [problem.x[:num], back], ["truth", "measured (pseudo-inverse)"]
+    seen, words = problem.y[:num], "measured"
+    if seen.shape[1:] != problem.x.shape[1:]:
+        seen, words = np.asarray(problem.operator.pinv(jnp.asarray(seen))), "measured, led back"
+    rows, labels = [problem.x[:num], seen], ["truth", words]
     for name, draws in restored:
         some = draws[: _NUM_DRAWS if len(restored) <= 3 else 1, :num]
         if len(draws) > 1:

@@ -49,7 +49,8 @@ class Settings:
     noise: Annotated[float, AT_LEAST_0] = 0.05
     """Deviation of the noise of a measurement; images go from -1 to 1."""
     method: Method = "auto"
-    """Of the solver: auto is the first that a run's family has, all are all that it has."""
+    """Of the solver: all are all that a run's family has; auto is diffpir for diffusion, langevin
+    for decoders, exact for Gaussians and completion for autoregressive runs."""
     num: Annotated[int, AT_LEAST_1] = 16
     """Test images, a random draw of them."""
     num_draws: Annotated[int, Range(2)] = 8

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgen.inverse.linear_operator import Operator
+from jaxgen.inverse.linear_operator import Operator, regularized
 from jaxgen.types import Array
 
 _SQUARED_NORM = 8.0  # Of the differences of pixels, at most.
@@ -61,7 +61,8 @@ def restore(operator: Operator, y: Array, weight: Array | float, *, num_steps: i
         u = u / jnp.maximum(1.0, _length(u) / jnp.maximum(weight, 1e-12))[None, ..., None]
         return (new, u), None
 
-    x = operator.pinv(y)
+    # Not the pseudo-inverse, which begins with noise as large as a blur is small.
+    x = regularized(operator, y, 1.0, 0.1 * squared)
     (x, _), _ = jax.lax.scan(step, (x, jnp.zeros((2, *x.shape), x.dtype)), None, length=num_steps)
     return x
 
