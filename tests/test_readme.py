@@ -9,6 +9,8 @@ import numpy as np
 
 from experiments.loss_table import write_table
 from jaxgen.data import load
+from jaxgen.diffusion.grids import sampling_grid
+from jaxgen.diffusion.schedules import Cosine
 from jaxgen.distributions import Bernoulli, Normal
 from jaxgen.training.evaluation import evaluate, summarize
 
@@ -105,3 +107,14 @@ def test_an_autoregressive_model_is_a_network_a_head_and_an_order(key):
     exec(block_with("samplers.cached"), names)
     np.testing.assert_allclose(names["nats"], 16 * np.log(17), rtol=1e-5)
     assert names["written"].shape == (2, 4, 4, 1)
+
+
+def test_images_are_restored_by_any_prior(key):
+    names = {
+        "key": key,
+        "x": jnp.ones((3, 8, 8, 1)),
+        "denoise": lambda x, log_snr, condition: 0.5 * x,
+        "grid": sampling_grid(Cosine(), num_steps=3),
+    }
+    exec(block_with("inverse.solve("), names)
+    assert names["draws"].shape == (2, 3, 8, 8, 1)
