@@ -10,6 +10,7 @@ from test_inverse_samplers import gaussian_denoiser
 
 from jaxgen import inverse
 from jaxgen.classical.gaussian.full import FullGaussian
+from jaxgen.classical.mixture.density import Mixture
 from jaxgen.diffusion import grids
 
 NUM, SEEN, STD = references.NUM, references.SEEN, 0.3
@@ -117,3 +118,54 @@ def test_what_does_not_fit_is_refused(message):
     y, std, method = (given.pop(n) for n in ("y", "noise_std", "method"))
     with pytest.raises(ValueError, match=message):
         inverse.solve(jax.random.key(0), PRIORS[name], OPERATOR, y, std, method, **given)
+
+
+def test_ranks_under_a_mixture_are_uniform():
+    num, draws = 800, 9
+    rng = np.random.default_rng(3)
+    means, shares = np.array([[-2.0, 0.0], [1.0, 1.0]]), np.array([0.3, 0.7])
+    choleskys = np.array([[[0.5, 0.0], [0.2, 0.3]], [[1.0, 0.0], [-0.4, 0.6]]])
+    part = rng.choice(2, num, p=shares)
+    x = means[part] + np.einsum("nij,nj->ni", choleskys[part], rng.normal(size=(num, 2)))
+    row = np.array([[0.5, 1.0]])
+    y = x @ row.T + STD * rng.normal(size=(num, 1))
+    components = FullGaussian(jnp.asarray(means, jnp.float32), jnp.asarray(choleskys, jnp.float32))
+    density = Mixture(jnp.log(jnp.asarray(shares, jnp.float32)), components, "full")
+    operator = inverse.operators.matrix(jnp.asarray(row, jnp.float32), (2,))
+    found = inverse.solve(
+        jax.random.key(4),
+        inverse.GaussianPrior(density),
+        operator,
+        jnp.asarray(y, jnp.float32),
+        STD,
+        num_draws=draws,
+    )
+    for direction in np.eye(2):
+        ranks = np.sum(np.asarray(found) @ direction < x @ direction, axis=0)
+        assert stats.chisquare(np.bincount(ranks, minlength=draws + 1)).pvalue > 1e-3
+
+
+def test_a_model_that_completes_is_given_what_is_known():
+    def complete(keys, x, known):
+        drawn = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(keys)
+        return jnp.where(known[None, :, :, None], x, drawn)
+
+    checked = []
+    prior = inverse.CompletionPrior(complete, checked.append)
+    known = np.arange(12).reshape(3, 4) < 5
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 2)), jnp.float32)
+    operator = inverse.operators.mask(known, (3, 4, 2))
+    solve = jax.jit(lambda key, y: inverse.solve(key, prior, operator, y, 0.0, num_draws=3))
+    found = np.asarray(solve(jax.random.key(0), operator(x)))
+    np.testing.assert_array_equal(checked[0], known)
+    np.testing.assert_array_equal(
+        found[:, :, known], np.broadcast_to(np.asarray(x)[None][:, :, known], (3, 2, 5, 2))
+    )
+    hidden = found[:, :, ~known].reshape(6, -1)
+    assert len(np.unique(hidden[:, 0])) == 6
+    for other, std, message in (
+        (operator, 0.1, "noise_std: 0.1, expected 0"),
+        (inverse.operators.grey((3, 4, 2)), 0.0, "expected a mask of whole pixels"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            inverse.solve(jax.random.key(0), prior, other, other(x), std)
