@@ -71,7 +71,7 @@ def draw(
             **numbers,
         )
 
-    return _in_blocks(block, state, problem, num_draws)
+    return _in_blocks(block, state, problem, num_draws, is_shown=True)
 
 
 def restore_by_total_variation(problem: Problem, weight: float) -> np.ndarray:
@@ -116,12 +116,14 @@ def _in_blocks(
     shared: PyTree,
     problem: Problem,
     num_draws: int,
+    *,
+    is_shown: bool = False,
 ) -> np.ndarray:
     num, devices = len(problem.x), jax.local_device_count()
     size = num_draws * math.prod(problem.x.shape[1:])
     each = int(np.clip(_BLOCK_NUMBERS // size, 1, math.ceil(num / devices)))
     run, found = map_examples(block), []
-    with Progress(num, unit="image") as progress:
+    with Progress(num, unit="image", is_writer=is_shown) as progress:
         progress.waiting("compiling")
         for first in range(0, num, devices * each):
             # The last block is whole, too: one program makes them all.
