@@ -1,5 +1,6 @@
 """Autoregressive models: masses that sum to one, what each network sees, labels, orders and heads."""
 
+import functools
 import itertools
 
 import jax
@@ -34,11 +35,19 @@ def build(network, shape, levels=3, head="categorical", order="raster", **settin
 
 def random_variables(model, shape, condition=None, scale=0.5):
     """Parameters far from those of the start, where everything matters."""
-    start = model.init(KEY, jnp.zeros((1, *shape), jnp.uint8), condition)
-    rng = np.random.default_rng(0)
+    x = np.zeros((1, *shape), np.uint8)
+    return draw_like(jax.eval_shape(model.init, KEY, x, condition), 0, scale)
+
+
+def draw_like(shapes, seed, scale=1.0):
+    rng = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda v: v + np.float32(scale) * rng.normal(size=v.shape).astype(np.float32), start
+        lambda v: np.float32(scale) * rng.normal(size=v.shape).astype(np.float32), shapes
     )
+
+
+def call(module, variables, *args, method):
+    return jax.jit(functools.partial(module.apply, method=method))(variables, *args)
 
 
 def all_images(shape, levels):
@@ -85,7 +94,7 @@ def jacobian_support(model, variables, x, condition=None):
         h = bound.network.pixel(inputs, rows, None, condition)
         return jnp.sum(h * jax.random.normal(KEY, h.shape), axis=-1).reshape(-1)
 
-    values = jnp.asarray(x, jnp.float32) - 1.0
+    values = np.asarray(x, np.float32) - 1.0
     moved = jax.jit(jax.jacrev(parts))(values)
     return np.abs(np.asarray(moved)).reshape(height * width, height * width, -1).max(axis=-1) > 0
 
@@ -160,7 +169,7 @@ def test_labels_enter_every_model_and_exchange_with_their_embeddings(network):
     apply = jax.jit(model.apply)
     a, b = apply(variables, x, condition), apply(variables, x, condition[::-1])
     assert np.all(np.abs(np.asarray(a - b)) > 1e-4)
-    swapped = jax.tree.map(lambda v: v[jnp.array([1, 0, 2, 3, 4])] if len(v) == 5 else v, variables)
+    swapped = jax.tree.map(lambda v: v[[1, 0, 2, 3, 4]] if len(v) == 5 else v, variables)
     np.testing.assert_allclose(apply(swapped, x, condition[::-1]), a, rtol=1e-5)
 
 
@@ -168,23 +177,26 @@ def test_a_fresh_model_gives_every_level_the_same_mass():
     for levels, head in ((17, "categorical"), (2, "bernoulli")):
         model = build("gated", (4, 3, 1), levels, head)
         x = np.random.default_rng(0).integers(0, levels, (2, 4, 3, 1)).astype(np.uint8)
-        variables = model.init(KEY, x)
-        np.testing.assert_allclose(model.apply(variables, x), -12 * np.log(levels), rtol=1e-6)
+        variables = jax.jit(model.init)(KEY, x)
+        np.testing.assert_allclose(
+            jax.jit(model.apply)(variables, x), -12 * np.log(levels), rtol=1e-6
+        )
 
 
 def test_images_on_another_scale_are_no_number():
     model = build("gated", (4, 3, 1), 3)
     x = np.full((2, 4, 3, 1), 3, np.uint8)
-    assert np.all(np.isnan(model.apply(model.init(KEY, x * 0), x)))
+    assert np.all(np.isnan(jax.jit(model.apply)(jax.jit(model.init)(KEY, x * 0), x)))
 
 
 def test_losses_are_of_each_example_and_differentiable():
     model = build("gated", (4, 3, 1), 3)
     x = np.random.default_rng(0).integers(0, 3, (5, 4, 3, 1)).astype(np.uint8)
     variables = random_variables(model, (4, 3, 1))
-    loss = losses.negative_log_likelihood(jax.tree_util.Partial(model.apply, variables), x)
+    log_prob = jax.tree_util.Partial(jax.jit(model.apply), variables)
+    loss = losses.negative_log_likelihood(log_prob, x)
     assert loss.shape == (5,) and loss.dtype == jnp.float32
-    gradient = jax.grad(lambda v: model.apply(v, x).sum())(variables)
+    gradient = jax.jit(jax.grad(lambda v: model.apply(v, x).sum()))(variables)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 
 
@@ -210,17 +222,16 @@ def mixture_masses(weights, means, log_scales, links, levels):
 def test_the_mixture_of_logistics_is_that_of_its_formula():
     levels, num_channels, k, f = 5, 3, 2, 4
     head = heads.LogisticMixture(levels, num_channels, k)
-    h = jnp.asarray(np.random.default_rng(1).normal(size=(1, f)), jnp.float32)
+    h = np.random.default_rng(1).normal(size=(1, f)).astype(np.float32)
     images = all_images((num_channels,), levels)
-    variables = head.init(KEY, h, images[:1], method="log_prob")
-    rng = np.random.default_rng(2)
-    variables = jax.tree.map(lambda v: v + rng.normal(size=v.shape).astype(np.float32), variables)
+    init = functools.partial(head.init, method="log_prob")
+    variables = draw_like(jax.eval_shape(init, KEY, h, images[:1]), 2)
     log_weights, means, log_scales, links = (
-        np.asarray(v, float)[0] for v in head.apply(variables, h, method="_parameters")
+        np.asarray(v, float)[0] for v in call(head, variables, h, method="_parameters")
     )
     expected = mixture_masses(np.exp(log_weights), means, log_scales, links, levels)
-    repeated = jnp.repeat(h, len(images), axis=0)
-    found = head.apply(variables, repeated, images, method="log_prob")
+    repeated = np.repeat(h, len(images), axis=0)
+    found = call(head, variables, repeated, images, method="log_prob")
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -232,19 +243,15 @@ def test_draws_have_the_masses_of_their_head(head):
         "logistic_mixture": heads.LogisticMixture(levels, 2, 2),
         "bernoulli": heads.Bernoulli(2),
     }[head]
-    h = jnp.asarray(np.random.default_rng(1).normal(size=(1, 4)), jnp.float32)
+    h = np.random.default_rng(1).normal(size=(1, 4)).astype(np.float32)
     images = all_images((2,), levels)
-    variables = made.init(KEY, h, images[:1], method="log_prob")
-    rng = np.random.default_rng(3)
-    variables = jax.tree.map(lambda v: v + rng.normal(size=v.shape).astype(np.float32), variables)
-    masses = np.exp(
-        np.asarray(
-            made.apply(variables, jnp.repeat(h, len(images), 0), images, method="log_prob"), float
-        )
-    )
+    init = functools.partial(made.init, method="log_prob")
+    variables = draw_like(jax.eval_shape(init, KEY, h, images[:1]), 3)
+    repeated = np.repeat(h, len(images), axis=0)
+    masses = np.exp(np.asarray(call(made, variables, repeated, images, method="log_prob"), float))
     num = 20_000
     keys = jax.random.split(KEY, num)
-    drawn = np.asarray(made.apply(variables, keys, jnp.repeat(h, num, 0), method="draw"))
+    drawn = np.asarray(call(made, variables, keys, np.repeat(h, num, 0), method="draw"))
     counts = np.array([np.all(drawn == image, axis=1).sum() for image in images])
     assert np.all(np.abs(counts - num * masses) < 5 * np.sqrt(num * masses * (1 - masses)) + 1)
 

@@ -1,6 +1,7 @@
 """Restoration by trained runs: the priors of families, tasks, scores, the command and what it refuses."""
 
 import dataclasses
+import functools
 import json
 import typing
 
@@ -56,18 +57,18 @@ def built(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_is_a_prior_of_its_images(name):
     method = built(name)
-    state = method.algorithm.init(KEY, {"x": jnp.asarray(X), "label": jnp.arange(4)})
+    state = jax.jit(method.algorithm.init)(KEY, {"x": X, "label": np.arange(4)})
     prior = method.prior(state)
     if isinstance(prior, inverse.DiffusionPrior):
         condition = jax.tree.map(lambda c: c[None], prior.condition)
-        x = prior.denoise(jnp.zeros((1, 8, 8, 1)), jnp.zeros(1), condition)
+        x = jax.jit(prior.denoise)(np.zeros((1, 8, 8, 1)), np.zeros(1), condition)
         assert x.shape == (1, 8, 8, 1)
     if isinstance(prior, inverse.LatentPrior):
-        u = jax.random.normal(KEY, (3, *prior.latent_shape))
-        x = prior.decode(u)
-        assert x.shape == (3, 8, 8, 1) and prior.log_prior(u).shape == (3,)
+        u = np.random.default_rng(0).normal(size=(3, *prior.latent_shape)).astype(np.float32)
+        x = jax.jit(prior.decode)(u)
+        assert x.shape == (3, 8, 8, 1) and jax.eval_shape(prior.log_prior, u).shape == (3,)
         assert x.min() > -1.3 and x.max() < 1.3
-        slope = jax.grad(lambda u: jnp.sum(jnp.square(prior.decode(u))))(u)
+        slope = jax.jit(jax.grad(lambda u: jnp.sum(jnp.square(prior.decode(u)))))(u)
         assert np.all(np.isfinite(slope)) and np.any(slope)
     if isinstance(prior, inverse.GaussianPrior):
         low, high = prior.scale * np.array([0.5, 16.5]) + prior.offset
@@ -75,7 +76,7 @@ def test_every_family_is_a_prior_of_its_images(name):
     if isinstance(prior, inverse.CompletionPrior):
         known = np.arange(8)[:, None] * np.ones(8) < 4
         x = np.asarray(to_model_range(jnp.asarray(X), 17))
-        drawn = prior.complete(jax.random.split(KEY, 4), jnp.asarray(x), known)
+        drawn = jax.jit(prior.complete)(jax.random.split(KEY, 4), x, known)
         np.testing.assert_allclose(drawn[:, :4], x[:, :4], atol=1e-6)
         with pytest.raises(ValueError, match="mask"):
             prior.check(~known)
@@ -83,7 +84,7 @@ def test_every_family_is_a_prior_of_its_images(name):
 
 def test_a_flow_decodes_to_the_middle_of_its_samples():
     method = built("flow")
-    state = method.algorithm.init(KEY, {"x": jnp.asarray(X)})
+    state = jax.jit(method.algorithm.init)(KEY, {"x": X})
     prior = method.prior(state)
     z = jax.random.normal(KEY, (5, *prior.latent_shape))
     settings = dataclasses.replace(
@@ -91,8 +92,10 @@ def test_a_flow_decodes_to_the_middle_of_its_samples():
     )
     from experiments.flow.build import build_model
 
-    expected = build_model(settings, INFO).apply(state.eval_variables, z, method="decode")
-    np.testing.assert_array_equal(from_model_range(prior.decode(z), 17), expected)
+    model = build_model(settings, INFO)
+    decode = jax.jit(functools.partial(model.apply, method="decode"))
+    decoded = from_model_range(jax.jit(prior.decode)(z), 17)
+    np.testing.assert_array_equal(decoded, decode(state.eval_variables, z))
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (9, 15, 3), (1, 4, 2)])
@@ -183,6 +186,7 @@ def test_runs_of_all_families_are_compared(call, runs, tmp_path):
     assert gaussian["psnr"] > rows[0]["psnr"] and "exact" in out
 
 
+@pytest.mark.slow
 def test_all_methods_of_a_run(call, runs, tmp_path):
     code, _, errors = call(
         restore,
