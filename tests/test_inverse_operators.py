@@ -34,14 +34,20 @@ COMPOSED = {
 }
 
 
-def dense(operator: Operator) -> np.ndarray:
-    """The matrix, column by column."""
-    eye = jnp.eye(int(np.prod(operator.shape))).reshape(-1, *operator.shape)
-    return np.asarray(operator(eye), np.float64).reshape(len(eye), -1).T
-
-
 def both(shape):
     return [(name, make(shape)) for name, make in OPERATORS.items()]
+
+
+STRENGTHS = ((0.7, 0.04), (0.1, 1.0))
+
+
+@jax.jit
+def answers(operator: Operator, y):
+    """The adjoint, the pseudo-inverse and the means under two priors."""
+    eye = jnp.eye(int(np.prod(operator.shape))).reshape(-1, *operator.shape)
+    columns = operator(eye).reshape(len(eye), -1)
+    means = [regularized(operator, y, *strength) for strength in STRENGTHS]
+    return columns, [x.reshape(2, -1) for x in (operator.adjoint(y), operator.pinv(y), *means)]
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (8, 6, 1)])
@@ -49,24 +55,18 @@ def test_operators_keep_to_their_matrices(shape):
     rng = np.random.default_rng(1)
     for name, operator in both(shape) + ([(n, m()) for n, m in COMPOSED.items()]):
         check_operator(KEY, operator)
-        matrix = dense(operator)
-        y = rng.normal(size=(2, len(matrix)))
-        given = jnp.asarray(y, jnp.float32).reshape(2, *operator.out_shape)
-
-        def flat(x):
-            return np.asarray(x).reshape(2, -1)
-
-        np.testing.assert_allclose(flat(operator.adjoint(given)), y @ matrix, atol=1e-5)
+        y = rng.normal(size=(2, int(np.prod(operator.out_shape))))
+        given = np.asarray(y, np.float32).reshape(2, *operator.out_shape)
+        columns, (back, shortest, *means) = answers(operator, given)
+        matrix = np.asarray(columns, np.float64).T
+        np.testing.assert_allclose(back, y @ matrix, atol=1e-5)
         inverse = np.linalg.pinv(matrix, rcond=1e-5)
         scale = np.abs(y @ inverse.T).max()
-        np.testing.assert_allclose(
-            flat(operator.pinv(given)), y @ inverse.T, atol=2e-3 * scale, err_msg=name
-        )
-        for r, v in ((0.7, 0.04), (0.1, 1.0)):
+        np.testing.assert_allclose(shortest, y @ inverse.T, atol=2e-3 * scale, err_msg=name)
+        for (r, v), mean in zip(STRENGTHS, means, strict=True):
             system = r * matrix @ matrix.T + v * np.eye(len(matrix))
             expected = r * np.linalg.solve(system, y.T).T @ matrix
-            found = flat(regularized(operator, given, r, v))
-            np.testing.assert_allclose(found, expected, atol=2e-5, err_msg=name)
+            np.testing.assert_allclose(mean, expected, atol=2e-5, err_msg=name)
 
 
 def test_blur_is_a_periodic_convolution():

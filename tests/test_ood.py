@@ -11,7 +11,7 @@ from experiments.classify import __main__ as classify
 from experiments.gaussian import EXPERIMENT as GAUSSIAN
 from experiments.gaussian.settings import Evaluation
 from experiments.ood import __main__ as ood
-from experiments.ood.other_data import in_form, load_others
+from experiments.other_data import in_form
 from experiments.settings import DataInfo
 from jaxgen.data import DataError, load
 
@@ -70,6 +70,8 @@ def test_the_failure_of_the_likelihood_is_said(call, tmp_path):
     assert record["scores"]["likelihood"]["auroc"]["value"] < 0.1
     assert record["scores"]["typicality"]["auroc"]["value"] > 0.9
     assert any("MORE probability" in note for note in record["notes"])
+    code, _, err = call(ood, run_dir, "--against", f"image:{tmp_path}/other/000.png")
+    assert code == 2 and "000.png, with 1 example, expected 2 or more" in err, err
 
 
 def test_vectors_have_no_complexity(call, tmp_path):
@@ -96,15 +98,15 @@ def test_vectors_have_no_complexity(call, tmp_path):
 def test_levels_and_channels_are_brought_to_the_run():
     x = np.zeros((1, 8, 8, 3), np.uint8)
     x[0, 0, 0], x[0, 0, 1], x[0, 0, 2] = 255, (255, 0, 0), 128
-    found, notes = in_form(x, 256, DIGITS, "other")
+    found, notes = in_form("against", x, 256, DIGITS, "other")
     assert found.shape == (1, 8, 8, 1) and found.dtype == np.uint8
     assert found[0, 0, :4, 0].tolist() == [16, round(16 * 0.299), round(16 * 128 / 255), 0]
     assert len(notes) == 2
     colour = DIGITS.__class__((8, 8, 3), 2, None, 1, 1, None)
-    grey, notes = in_form(np.full((1, 8, 8, 1), 9, np.uint8), 17, colour, "other")
+    grey, notes = in_form("against", np.full((1, 8, 8, 1), 9, np.uint8), 17, colour, "other")
     assert grey.shape == (1, 8, 8, 3) and grey.min() == grey.max() == 1
     assert any("repeated in three channels" in note for note in notes)
-    same, notes = in_form(x[..., :1] // 16, 17, DIGITS, "other")
+    same, notes = in_form("against", x[..., :1] // 16, 17, DIGITS, "other")
     np.testing.assert_array_equal(same, x[..., :1] // 16)
     assert notes == []
 
@@ -115,14 +117,7 @@ def test_levels_and_channels_are_brought_to_the_run():
 def test_other_forms_are_refused(shape, levels):
     dtype = np.float32 if levels is None else np.uint8
     with pytest.raises(ValueError, match="against: other, .*, expected images 8x8x1 of 17 levels"):
-        in_form(np.zeros(shape, dtype), levels, DIGITS, "other")
-
-
-def test_a_single_image_is_too_few(tmp_path):
-    images(tmp_path / "one", 1, 10)
-    path = tmp_path / "one" / "000.png"
-    with pytest.raises(ValueError, match="against: image:.*, with 1 example, expected 2 or more"):
-        load_others(f"image:{path}", DIGITS, "digits", None, 10)
+        in_form("against", np.zeros(shape, dtype), levels, DIGITS, "other")
 
 
 def test_pixels_are_drawn_anew_at_the_rate():

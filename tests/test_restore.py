@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import quick_runs
-from image_files import save
+from image_files import random_pixels, save
 
 from experiments.autoregressive import EXPERIMENT as AUTOREGRESSIVE
 from experiments.diffusion import EXPERIMENT as DIFFUSION
@@ -186,6 +186,18 @@ def test_runs_of_all_families_are_compared(call, runs, tmp_path):
     assert gaussian["psnr"] > rows[0]["psnr"] and "exact" in out
 
 
+def test_other_images_are_restored(call, runs, tmp_path):
+    for i in range(3):
+        save(tmp_path / f"images/{i}.png", random_pixels(8, 8, 3))
+    line = (runs / "gaussian", "--out", tmp_path / "out", "--images")
+    code, out, errors = call(restore, *line, tmp_path / "images")
+    assert code == 0, errors
+    assert "3 images" in out and "its colours are made grey" in out
+    assert "its pixels 0 to 255 are scaled and rounded to 0 to 16" in out
+    code, out, errors = call(restore, *line, tmp_path / "images/1.png")
+    assert code == 0 and "noise 0.05, 1 image\n" in out, errors
+
+
 @pytest.mark.slow
 def test_all_methods_of_a_run(call, runs, tmp_path):
     code, _, errors = call(
@@ -200,7 +212,8 @@ def test_all_methods_of_a_run(call, runs, tmp_path):
 
 
 def refused_lines(runs, tmp_path):
-    save(tmp_path / "images/a.png", np.zeros((9, 9), np.uint8))
+    for name in "ab":
+        save(tmp_path / f"images/{name}.png", np.zeros((9, 9), np.uint8))
     return {
         "noise: -0.1": (runs / "gaussian", "--noise", -0.1),
         "method: ddrm, expected auto, all, exact": (runs / "gaussian", "--method", "ddrm"),
@@ -212,7 +225,10 @@ def refused_lines(runs, tmp_path):
             *(runs / "autoregressive", "--task", "deblurring", "--noise", 0),
         ),
         "zeta: 0.5, expected none": (runs / "gaussian", "--zeta", 0.5),
-        "images: ": (runs / "gaussian", "--images", tmp_path / "images"),
+        "images 9x9x1 of 2 levels, expected images 8x8x1 of 17 levels": (
+            *(runs / "gaussian", "--images", tmp_path / "images"),
+        ),
+        "/nowhere does not exist": (runs / "gaussian", "--images", "nowhere"),
         "there is no run directory": (tmp_path / "nothing",),
     }
 

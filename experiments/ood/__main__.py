@@ -19,9 +19,9 @@ from experiments.command_line import errors_exit
 from experiments.densities import ClassPrior, Density, density_of, log_likelihoods, train_prior
 from experiments.evaluate import load_data
 from experiments.ood import pictures
-from experiments.ood.other_data import Others, load_others
 from experiments.ood.scores import Separation, Sets, record_of, separations, warning
 from experiments.ood.settings import Settings
+from experiments.other_data import Others, load_others
 from experiments.ranges import require
 from experiments.report import write_report
 from experiments.runs import Run, find_run, parse_for_run
@@ -86,7 +86,11 @@ def prepare(settings: Settings[Any]) -> Prepared:
     if settings.background is not None:
         background = load_background(find_run(settings.background), run, settings.evaluation)
     half, data_dir = settings.num_test // 2, settings.data_dir or run.settings.data.data_dir
-    others = load_others(settings.against, run.info, dataset.name, data_dir, half)
+    others = load_others(
+        "against", settings.against, run.info, dataset.name, half, data_dir=data_dir
+    )
+    given = f"{others.name}, with {len(others.x)} example"
+    require(len(others.x) > 1, "against", given, "2 or more")
     # Random halves: the subset comes in random order.
     x = subset(dataset.test, 2 * half)["x"]
     require(len(x) > 3, "dataset", f"{len(x)} test examples", "4 or more")

@@ -7,6 +7,7 @@ python -m experiments.restore runs/diffusion --method all            # a table o
 
 import dataclasses
 import json
+import pathlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 
 from experiments.command_line import errors_exit, parse
 from experiments.evaluate import load_data
+from experiments.other_data import load_others
 from experiments.ranges import require
 from experiments.restore import pictures, solving, tasks
 from experiments.restore.quality import Scores, score
@@ -23,7 +25,8 @@ from experiments.restore.settings import Settings
 from experiments.restore.table import Row, record_of, table_of
 from experiments.runs import Restored, Run, find_run, restore_run
 from jaxgen import inverse
-from jaxgen.data import Dataset, load, subset
+from jaxgen.data import Dataset, subset
+from jaxgen.data.dataset import FOLDER_PREFIX, IMAGE_PREFIX
 from jaxgen.files import write_atomically
 from jaxgen.inverse import DiffusionPrior, LatentPrior, Prior
 from jaxgen.pixels import to_model_range
@@ -68,7 +71,8 @@ def main() -> None:
         settings.out.mkdir(parents=True, exist_ok=True)
         rows = []
         for task, (operator, words) in operators.items():
-            print(f"{task}: {words}, noise {settings.noise:g}, {len(x)} images")
+            images = f"{len(x)} image{'s' if len(x) > 1 else ''}"
+            print(f"{task}: {words}, noise {settings.noise:g}, {images}")
             problem = solving.measure(task_key(settings, task), x, operator, settings.noise)
             rows += restore_task(settings, task, problem, solvers, train)
         print(table_of(rows))
@@ -93,17 +97,15 @@ def test_images(settings: Settings, run: Run, dataset: Dataset) -> np.ndarray:
     """The images to restore, float32 `[N, H, W, C]` in [-1, 1].
 
     Raises:
-        ValueError: if those of a folder have another size.
+        ValueError: if those of a folder or file have another size, or are the run's own data.
     """
-    split = dataset.test
-    if settings.images is not None:
-        other = load(f"folder:{settings.images}")
-        is_good = other.shape == run.info.shape and other.levels == run.info.levels
-        given = f"{settings.images}, images of {other.shape} at {other.levels} levels"
-        expected = f"images of {run.info.shape} at {run.info.levels} levels"
-        require(is_good, "images", given, f"{expected}, as the run's")
-        split = other.test
-    return as_model_range(subset(split, settings.num)["x"], run)
+    if settings.images is None:
+        return as_model_range(subset(dataset.test, settings.num)["x"], run)
+    prefix = IMAGE_PREFIX if pathlib.Path(settings.images).is_file() else FOLDER_PREFIX
+    name = f"{prefix}{settings.images}"
+    others = load_others("images", name, run.info, dataset.name, settings.num, is_resized=False)
+    print(*others.notes, sep="\n")
+    return as_model_range(others.x, run)
 
 
 def as_model_range(x: Any, run: Run) -> np.ndarray:

@@ -60,7 +60,7 @@ class Settings:
     zeta: Annotated[float | None, POSITIVE] = None
     """Of dps: its step size; of diffpir: the share of fresh noise. 1 if not given."""
     images: str | None = None
-    """Folder of other images to restore, of the size of the run's."""
+    """Other images to restore: a file, or a folder with files of the size of the run's images."""
     out: pathlib.Path = pathlib.Path("restored")
     """Folder for the table and the pictures."""
     seed: Annotated[int, Range(0, 2**32)] = 0

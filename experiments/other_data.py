@@ -26,35 +26,45 @@ class Others(NamedTuple):
     notes: tuple[str, ...]
 
 
-def load_others(name: str, info: DataInfo, own_name: str, data_dir: str | None, num: int) -> Others:
+def load_others(
+    setting: str,
+    name: str,
+    info: DataInfo,
+    own_name: str,
+    num: int,
+    *,
+    data_dir: str | None = None,
+    is_resized: bool = True,
+) -> Others:
     """Loads random examples of another data set: of both splits, since a run has seen neither.
 
     Args:
+        setting: that asks for them, for messages.
         name: of the data set.
         info: about the run's data.
         own_name: of the run's data.
-        data_dir: where TFDS data sets lie.
         num: at most so many.
+        data_dir: where TFDS data sets lie.
+        is_resized: whether images of another size are resized and cropped, instead of refused.
 
     Raises:
-        ValueError: if they cannot be loaded or brought to the form of the run's data, are too few,
-            or are the run's own.
+        ValueError: if they cannot be loaded or brought to the form of the run's data, or are the
+            run's own.
     """
-    is_resized = info.levels is not None and name not in OWN_NAMES
+    is_resized = is_resized and info.levels is not None and name not in OWN_NAMES
     size = (info.shape[0], info.shape[1]) if is_resized else None
     try:
         dataset = load(name, data_dir=data_dir, image_size=size)
     except DataError as error:
-        raise ValueError(f"against: {error}") from error
-    require(dataset.name != own_name, "against", name, "other data than those of the run")
+        raise ValueError(f"{setting}: {error}") from error
+    require(dataset.name != own_name, setting, name, "other data than those of the run")
     x = _random_examples(dataset, num)
-    require(len(x) > 1, "against", f"{dataset.name}, with {len(x)} example", "2 or more")
-    notes = [f"against {describe(dataset)}"]
+    notes = [f"{setting} {describe(dataset)}"]
     if is_resized:
         notes.append(
             f"its images are resized and cropped to {_text(dataset.shape[:2])}, where they differ"
         )
-    x, changes = in_form(x, dataset.levels, info, dataset.name)
+    x, changes = in_form(setting, x, dataset.levels, info, dataset.name)
     return Others(dataset.name, x, (*notes, *changes))
 
 
@@ -73,11 +83,12 @@ def _random_examples(dataset: Dataset, num: int) -> np.ndarray:
 
 
 def in_form(
-    x: np.ndarray, levels: int | None, info: DataInfo, name: str
+    setting: str, x: np.ndarray, levels: int | None, info: DataInfo, name: str
 ) -> tuple[np.ndarray, list[str]]:
     """Brings examples to the channels and levels of a run's data.
 
     Args:
+        setting: that asks for them, for messages.
         x: uint8 images `[N, H, W, C]` of the run's size, or vectors `[N, D]`.
         levels: of the images; None for vectors.
         info: about the run's data.
@@ -93,16 +104,16 @@ def in_form(
     is_alike = (levels is None) == (info.levels is None)
     is_alike = is_alike and x.shape[1:-1] == info.shape[:-1]
     if levels is None or info.levels is None:
-        require(is_alike and x.shape[1:] == info.shape, "against", f"{name}, {given}", wanted)
+        require(is_alike and x.shape[1:] == info.shape, setting, f"{name}, {given}", wanted)
         return x, []
-    require(is_alike, "against", f"{name}, {given}", f"{wanted} (this set is not resized)")
+    require(is_alike, setting, f"{name}, {given}", f"{wanted}")
     values, notes = x.astype(np.float64) * ((info.levels - 1) / (levels - 1)), []
     if levels != info.levels:
         notes.append(
             f"its pixels 0 to {levels - 1} are scaled and rounded to 0 to {info.levels - 1}"
         )
     values, changes = _in_channels(values, info.shape[-1])
-    require(values.shape[1:] == info.shape, "against", f"{name}, {given}", wanted)
+    require(values.shape[1:] == info.shape, setting, f"{name}, {given}", wanted)
     return np.round(values).astype(np.uint8), notes + changes
 
 
