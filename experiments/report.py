@@ -16,15 +16,18 @@ from experiments.page import document, escape, figure, flatten, label, show, tab
 from jaxgen import plots
 from jaxgen.files import read_object, write_atomically
 from jaxgen.training.metrics_log import read_metrics
-from jaxgen.training.run_directory import RunDirectory, read_config
+from jaxgen.training.run_directory import CONFIG_FILE, RunDirectory, read_config
+
+_MOST_IN_CELL = 32  # Numbers of a list.
 
 
 def write_report(run_dir: str | pathlib.Path) -> pathlib.Path:
     """Writes `report.html` into a run directory; an older page is replaced in one move.
 
     It shows the line in `command.txt` if there is one; `evaluation.json` if there is one, otherwise
-    the last values of `metrics.jsonl`; `sample_metrics.json` if there is one; every picture and
-    film in `samples/`, the newest of a series first; a curve for every metric; and all settings.
+    the last values of `metrics.jsonl`; `sample_metrics.json` if there is one; the numbers of every
+    other JSON file, such as `classification.json`, folded; every picture and film in `samples/`,
+    the newest of a series first; a curve for every metric; and all settings.
 
     Args:
         run_dir: directory of the run, with `config.json`.
@@ -34,7 +37,7 @@ def write_report(run_dir: str | pathlib.Path) -> pathlib.Path:
 
     Raises:
         jaxgen.training.run_directory.RunError: if it is no run directory.
-        ValueError: if `evaluation.json` or `sample_metrics.json` is damaged.
+        ValueError: if a JSON file of the run is damaged.
     """
     run = RunDirectory(pathlib.Path(run_dir).absolute())
     config = flatten(read_config(run.path))
@@ -44,6 +47,7 @@ def write_report(run_dir: str | pathlib.Path) -> pathlib.Path:
         _command(run.command),
         _numbers(read_object(run.evaluation), rows),
         _sample_numbers(read_object(run.sample_metrics)),
+        _further(run),
         _pictures(run.samples),
         _curves(rows),
         "<h2>Settings</h2>" + _settings(config),
@@ -109,6 +113,41 @@ def _estimate(values: Mapping[str, Any], errors: Mapping[str, Any], metric: str)
     if metric not in errors:
         return show(values.get(metric))
     return show({"mean": values[metric], "standard_error": errors[metric]})
+
+
+def _further(run: RunDirectory) -> str:
+    """What other commands and the family itself have found, a folded table for each file."""
+    shown = (CONFIG_FILE, run.evaluation.name, run.sample_metrics.name, run.timing.name)
+    parts = []
+    for path in sorted(run.path.glob("*.json")):
+        if path.name in shown:
+            continue
+        values = flatten(read_object(path) or {})
+        tables = [
+            table((label(name), show(v)) for name, v in values.items() if _is_short(v)),
+            *(_records(name, v) for name, v in values.items() if _are_records(v)),
+        ]
+        title = escape(words(path.stem))
+        parts.append(f"<details><summary>{title}</summary>{''.join(tables)}</details>")
+    return "<h2>Further numbers</h2>" + "".join(parts) if parts else ""
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a value is one for a cell, and no matrix, record or long list."""
+    if not isinstance(value, list):
+        return True
+    return len(value) <= _MOST_IN_CELL and not any(isinstance(v, list | Mapping) for v in value)
+
+
+def _are_records(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) for v in value)
+
+
+def _records(name: str, records: list[Mapping[str, Any]]) -> str:
+    """A table with a row for each record, whose fields are the columns."""
+    head = list(dict.fromkeys(key for record in records for key in record))
+    rows = [[show(record.get(key)) for key in head] for record in records]
+    return f"<h3>{escape(label(name))}</h3>" + table(rows, head=head)
 
 
 def _last_values(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -157,6 +157,20 @@ def test_sample_metrics_and_films_are_shown(run_dir):
         write_report(run_dir)
 
 
+def test_numbers_of_other_commands_are_shown(run_dir):
+    found = {"recall": {"mean": 0.5, "standard_error": 0.1}, "classes": ["cat", "dog"]}
+    found |= {"confusion": [[1, 2], [3, 4]], "layers": [{"name": "a"}, {"name": "b", "gap": 2.0}]}
+    (run_dir / "found_later.json").write_text(json.dumps(found))
+    page = page_of(run_dir)
+    assert {"Further numbers", "found later", "layers"} <= set(page.texts)
+    expected = [["recall", "0.50 ± 0.10"], ["classes", "cat, dog"], ["a", "none"], ["b", "2"]]
+    assert [row for row in page.rows if row in expected] == expected
+    assert not any("confusion" in row for row in page.rows)
+    (run_dir / "found_later.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"found_later\.json"):
+        write_report(run_dir)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

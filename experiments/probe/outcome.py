@@ -12,6 +12,7 @@ from experiments.probe import pictures
 from experiments.probe.examples import Part
 from experiments.probe.regression import Accuracies
 from experiments.probe.settings import Settings
+from experiments.report import write_report
 from jaxgen.files import write_atomically
 
 FILE, PICTURE = "probe.json", "probe.png"
@@ -45,6 +46,7 @@ def record_outcome(trained: Trained, settings: Settings, test: Part, results: Re
     pictures.draw(picture, results, title)
     print(f"features: {features.layer}")
     print(f"probe: {path / FILE}, {picture}")
+    print(f"report: {write_report(path)}")
 
 
 def _table(dataset: str, num: int, num_draws: int, results: Results) -> rich.table.Table:
