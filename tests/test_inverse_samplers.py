@@ -11,7 +11,7 @@ import pytest
 from jaxgen.classical.gaussian.full import FullGaussian
 from jaxgen.classical.oracles import denoise
 from jaxgen.diffusion import grids, samplers
-from jaxgen.inverse import guided, operators, posterior_samplers
+from jaxgen.inverse import guided, operators, posterior_samplers, spectral_samplers
 
 NUM, KEY = references.NUM, jax.random.key(0)
 OPERATOR = operators.matrix(jnp.asarray(references.MATRIX, jnp.float32), (NUM,))
@@ -47,8 +47,8 @@ STOCHASTIC = {
     ("moment_matching", 1.0): with_guidance(guided.moment_matching, 1.0),
     ("pigdm", 1.0): with_guidance(guided.pigdm, 1.0),
     ("diffpir", 1.0): own(posterior_samplers.diffpir),
-    ("ddrm", 0.85): own(posterior_samplers.ddrm),
-    ("repaint", 1.0): own(posterior_samplers.repaint, num_rounds=2),
+    ("ddrm", 0.85): own(spectral_samplers.ddrm),
+    ("repaint", 1.0): own(spectral_samplers.repaint, num_rounds=2),
 }
 
 
@@ -184,7 +184,7 @@ def test_methods_of_singular_values_ask_for_them():
     operator = operators.matrix(jnp.eye(NUM), (NUM,)) @ operators.identity((NUM,))
     grid = grids.grid_of_betas(grids.linear_betas(10), 2)
     estimate, x = gaussian_denoiser(np.eye(NUM)), jnp.zeros((1, NUM))
-    for sampler in (posterior_samplers.ddrm, posterior_samplers.repaint):
+    for sampler in (spectral_samplers.ddrm, spectral_samplers.repaint):
         with pytest.raises(ValueError, match="singular values are not known"):
             sampler(KEY, estimate, x, grid, operator, x, STD)
     for sampler in (posterior_samplers.diffpir,):

@@ -7,6 +7,7 @@ from jaxgen.inverse import (
     operators,
     posterior_samplers,
     spectra,
+    spectral_samplers,
     total_variation,
 )
 from jaxgen.inverse.image_priors import (
@@ -39,6 +40,7 @@ __all__ = [
     "posterior_samplers",
     "solve",
     "spectra",
+    "spectral_samplers",
     "stack",
     "total_variation",
 ]

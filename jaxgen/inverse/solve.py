@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxgen.arrays import example_keys
 from jaxgen.diffusion import guidance, samplers
 from jaxgen.diffusion.process import draw_noise
-from jaxgen.inverse import guided, latent_posteriors, posterior_samplers
+from jaxgen.inverse import guided, latent_posteriors, posterior_samplers, spectral_samplers
 from jaxgen.inverse.exact_posteriors import LEAST_STD, complete_exactly, draw_exactly, draw_keys
 from jaxgen.inverse.image_priors import (
     CompletionPrior,
@@ -39,9 +39,9 @@ def solve(
 ) -> Array:
     """Draws images x given measurements ``y = H x + noise``.
 
-    Further arguments are those of the method: the numbers of the functions of `guided` and
-    `posterior_samplers`, such as `zeta` of "dps", `eta` of guided samplers, 1 being ancestral, and
-    `num_steps` and `learning_rate` of "map" and "langevin".
+    Further arguments are those of the method: the numbers of the functions of `guided`,
+    `posterior_samplers` and `spectral_samplers`, such as `zeta` of "dps", `eta` of guided samplers,
+    1 being ancestral, and `num_steps` and `learning_rate` of "map" and "langevin".
 
     Every example has its own key and is solved by itself: its draws do not depend on the others of
     the batch. Composes with `jax.jit` in everything but `noise_std`, `method` and `num_draws`.
@@ -170,9 +170,9 @@ _GUIDED: dict[str, Callable[..., Any]] = {
 }
 _OWN: dict[str, Callable[..., Any]] = {
     "dps": posterior_samplers.dps,
-    "ddrm": posterior_samplers.ddrm,
+    "ddrm": spectral_samplers.ddrm,
     "diffpir": posterior_samplers.diffpir,
-    "repaint": posterior_samplers.repaint,
+    "repaint": spectral_samplers.repaint,
 }
 _METHODS: dict[type, tuple[str, ...]] = {
     DiffusionPrior: (*_GUIDED, *_OWN),
