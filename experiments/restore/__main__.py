@@ -8,6 +8,7 @@ python -m experiments.restore runs/diffusion --method all            # a table o
 import dataclasses
 import json
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -59,6 +60,7 @@ def main() -> None:
     """Restores, prints the table and draws."""
     settings = parse(Settings, "experiments.restore", __doc__)
     with errors_exit(2, ValueError, CheckpointError, OSError):
+        require(not settings.out.is_file(), "out", settings.out, "a folder, not a file")
         jax_setup.configure()
         runs = [find_run(path) for path in settings.runs]
         check_same_data(settings, runs)
@@ -69,12 +71,16 @@ def main() -> None:
         solvers = [make_solver(settings, run, train) for run in runs]
         check_methods(settings, solvers)
         settings.out.mkdir(parents=True, exist_ok=True)
-        rows = []
+        rows, refusals = [], []
         for task, (operator, words) in operators.items():
             images = f"{len(x)} image{'s' if len(x) > 1 else ''}"
             print(f"{task}: {words}, noise {settings.noise:g}, {images}")
             problem = solving.measure(task_key(settings, task), x, operator, settings.noise)
-            rows += restore_task(settings, task, problem, solvers, train)
+            restored, refused = restore_task(settings, task, problem, solvers, train)
+            rows += restored
+            refusals += refused
+        if not rows:
+            raise ValueError(refusals[0])
         print(table_of(rows))
         record = record_of(settings, rows)
         write_atomically(settings.out / "restored.json", json.dumps(record, indent=2) + "\n")
@@ -178,12 +184,8 @@ def restore_task(
     problem: solving.Problem,
     solvers: list[Solver],
     train: np.ndarray,
-) -> list[Row]:
-    """Restores the images of a task by every run and method; draws each.
-
-    Raises:
-        ValueError: if nothing could be solved.
-    """
+) -> tuple[list[Row], list[str]]:
+    """Restores the images of a task by every run and method and draws each; tells of refusals."""
     key, levels = task_key(settings, task), solvers[0].run.info.image_levels
     weight = solving.best_weight(key, train, problem.operator, problem.noise_std)
     begin = time.monotonic()
@@ -211,9 +213,9 @@ def restore_task(
             rows.append(Row(task, solver.name, method, scores, seconds))
             shown.append((f"{solver.name}, {method}", draws))
     if len(shown) == 1:
-        raise ValueError(refusals[0])
+        return [], refusals
     pictures.draw(settings.out, task, problem, shown, levels)
-    return rows
+    return rows, refusals
 
 
 def solve_one(
@@ -233,4 +235,8 @@ def solve_one(
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\ninterrupted; the pictures of finished tasks are kept", file=sys.stderr)
+        sys.exit(130)

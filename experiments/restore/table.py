@@ -83,7 +83,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.task,
         row.run,
         row.method,
-        f"{s.psnr.mean():.2f} ± {_error(s.psnr):.2f}",
+        f"{s.psnr.mean():.2f} ± {_text(_error(s.psnr))}",
         f"{s.psnr_of_draws.mean():.2f}",
         f"{s.ssim.mean():.3f}",
         _text(float(s.misfit.mean())),

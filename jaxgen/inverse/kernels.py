@@ -16,7 +16,12 @@ def gaussian(deviation: float) -> np.ndarray:
 
     Returns:
         `[k, k]`, k odd, float64, of sum 1.
+
+    Raises:
+        ValueError: if the deviation is not above 0.
     """
+    if not 0.0 < deviation < np.inf:
+        raise ValueError(f"deviation: {deviation}, expected above 0")
     reach = max(int(np.ceil(3.0 * deviation)), 1)
     row = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / deviation))
     kernel = np.outer(row, row)

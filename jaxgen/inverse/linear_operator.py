@@ -134,7 +134,10 @@ def check_operator(key: Key, operator: Operator) -> None:
         ValueError: if a test fails, with what was compared.
     """
     # Not an argument of the program: what a user's operator applies may be any function.
-    found = jax.jit(lambda key: _gaps(key, operator))(key)
+    try:
+        found = jax.jit(lambda key: _gaps(key, operator))(key)
+    except NotImplementedError as error:
+        raise ValueError(f"operator: expected a linear function; {error}") from error
     for names, gap, length in zip(_COMPARED, *found, strict=False):
         if not gap <= (most := _TOLERANCE * length):
             raise ValueError(f"operator: {names} differ by {gap:.3g}, expected at most {most:.3g}")

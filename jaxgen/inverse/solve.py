@@ -86,7 +86,13 @@ def methods_of(prior: Prior) -> tuple[str, ...]:
 
     Returns:
         Their names.
+
+    Raises:
+        ValueError: if it is no prior, such as a plain function.
     """
+    if type(prior) not in _METHODS:
+        expected = ", ".join(kind.__name__ for kind in _METHODS)
+        raise ValueError(f"prior: {prior!r}, expected a {expected}, or density_prior(...)")
     return _METHODS[type(prior)]
 
 
