@@ -77,6 +77,14 @@ def test_blur_is_a_periodic_convolution():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_what_is_no_kernel_and_no_linear_function_is_refused():
+    for deviation in (0.0, -1.0):
+        with pytest.raises(ValueError, match="deviation: .*, expected above 0"):
+            kernels.gaussian(deviation)
+    with pytest.raises(ValueError, match="operator: expected a linear function"):
+        check_operator(KEY, Operator(lambda x: x**2, SHAPE))
+
+
 def test_measurements_in_words():
     x = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype(np.float32)
     small = operators.downsample(2, SHAPE)(jnp.asarray(x))
