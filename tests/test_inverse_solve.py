@@ -169,3 +169,17 @@ def test_a_model_that_completes_is_given_what_is_known():
     ):
         with pytest.raises(ValueError, match=message):
             inverse.solve(jax.random.key(0), prior, other, other(x), std)
+
+
+@pytest.mark.parametrize("method", ["diffpir", "pigdm"])
+def test_a_measurement_that_is_no_number_gives_none(method):
+    operator = inverse.operators.identity((2, 2, 1))
+    grid = grids.grid_of_betas(grids.linear_betas(100), 4)
+    prior = inverse.DiffusionPrior(lambda x, log_snr, condition: 0.5 * x, grid)
+    y = np.ones((3, 2, 2, 1), np.float32)
+    y[1, 0, 1] = np.nan
+    x = inverse.solve(jax.random.key(0), prior, operator, jnp.asarray(y), 0.1, method)
+    found = np.isnan(x).reshape(3, -1).all(axis=1)
+    np.testing.assert_array_equal(found, [False, True, False])
+    with pytest.raises(ValueError, match=r"prior: .*, expected a DiffusionPrior"):
+        inverse.methods_of(prior.denoise)

@@ -56,7 +56,7 @@ def solve(
         num_draws: D, at least 1; "map" makes one and takes D as the number of restarts.
 
     Returns:
-        float32 `[D, B, *shape]`; `[1, B, *shape]` for "map".
+        float32 `[D, B, *shape]`; `[1, B, *shape]` for "map". NaN where a measurement is not finite.
 
     Raises:
         ValueError: if the method is not one of the prior's, the noise is negative, or the shape of
@@ -75,7 +75,10 @@ def solve(
         raise ValueError(f"num_draws: {num_draws}, expected at least 1")
     if isinstance(prior, DiffusionPrior | LatentPrior):
         numbers = {"method": method, **numbers}
-    return _SOLVERS[type(prior)](key, prior, operator, y, noise_std, num_draws, **numbers)
+    x = _SOLVERS[type(prior)](key, prior, operator, y, noise_std, num_draws, **numbers)
+    # Iterations that end on what is no number would give images that look like any other.
+    is_known = jnp.all(jnp.isfinite(y.reshape(len(y), -1)), axis=1)
+    return jnp.where(is_known.reshape(1, len(y), *(1,) * (x.ndim - 2)), x, jnp.nan)
 
 
 def methods_of(prior: Prior) -> tuple[str, ...]:
