@@ -12,6 +12,9 @@ import tyro
 
 from jaxgen.training.output import outlive_readers
 
+INTERRUPTED = 130
+"""As of a shell's command that Ctrl-C ended: what follows it is not to begin."""
+
 
 def parse(settings_class: Any, module: str, doc: str | None, *, default: Any = None) -> Any:
     """Reads settings from the command line; on errors it prints them and exits with 2.
@@ -84,6 +87,16 @@ def _value(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return from_json(hint, value)
     return tuple(value) if isinstance(value, list) else value
+
+
+@contextlib.contextmanager
+def interruption_exits(words: str) -> Iterator[None]:
+    """On Ctrl-C, says what is kept or how to go on, and exits with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; {words}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 @contextlib.contextmanager

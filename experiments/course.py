@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 from experiments import film
-from experiments.command_line import errors_exit, parse
+from experiments.command_line import INTERRUPTED, errors_exit, interruption_exits, parse
 from experiments.experiment import Experiment, Method, RunSettings, Trained
 from experiments.measurement import num_measured
 from experiments.settings import DataInfo, Plan
@@ -37,8 +37,6 @@ _FREE_KEYS = (
     "settings.sampling",
     "settings.evaluation",
 )
-
-_INTERRUPTED = 130  # As of a shell's command that Ctrl-C ended: what follows it is not to begin.
 
 
 class Course(NamedTuple):
@@ -167,11 +165,8 @@ def run_directory(
                 _check_family(path, config["experiment"])
             opening = open_run(path, config, free_keys=free_keys, is_writer=is_writer)
             run = stack.enter_context(opening)
-        try:
+        with interruption_exits("the same line goes on"):
             yield run
-        except KeyboardInterrupt:
-            print("\ninterrupted; the same line goes on", file=sys.stderr)
-            sys.exit(_INTERRUPTED)
 
 
 def _check_family(path: str, family: str) -> None:
@@ -228,7 +223,7 @@ def _finished(result: FitResult) -> PyTree:
     """The last state; exits with 130 if a signal stopped the run before."""
     if not result.finished:
         print(f"stopped at step {result.step}; the same line goes on from there")
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     return result.state
 
 

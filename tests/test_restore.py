@@ -198,6 +198,31 @@ def test_other_images_are_restored(call, runs, tmp_path):
     assert code == 0 and "noise 0.05, 1 image\n" in out, errors
 
 
+def test_a_task_that_is_refused_leaves_the_others(call, runs, tmp_path):
+    line = (runs / "autoregressive", "--task", "deblurring", "inpainting", "--noise", 0, "--num", 1)
+    code, out, errors = call(restore, *line, "--num-draws", 2, "--out", tmp_path / "out")
+    assert code == 0, errors
+    assert "deblurring, autoregressive, completion: operator: expected a mask" in out
+    record = json.loads((tmp_path / "out/restored.json").read_text())
+    assert [row["task"] for row in record["rows"]] == ["inpainting"] * 2
+    assert record["settings"]["task"] == ["deblurring", "inpainting"]
+    assert record["rows"][0]["expected_coverage"] is None
+    assert "nan" not in out
+
+
+def test_an_interruption_is_one_line(call, runs, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restore, "restore_task", interrupt)
+    code, _, errors = call(restore, runs / "gaussian", "--out", tmp_path / "out")
+    assert code == 130 and errors.strip() == "interrupted; the pictures of finished tasks are kept"
+
+
+def test_runs_that_share_a_name_are_told_apart():
+    assert restore.names_of(("a/x", "b/x", "c/y")) == ["a/x", "b/x", "y"]
+
+
 @pytest.mark.slow
 def test_all_methods_of_a_run(call, runs, tmp_path):
     code, _, errors = call(
@@ -224,6 +249,10 @@ def refused_lines(runs, tmp_path):
         "operator: expected a mask of whole pixels": (
             *(runs / "autoregressive", "--task", "deblurring", "--noise", 0),
         ),
+        "gaussian, twice, expected each once": (runs / "gaussian", runs / "gaussian"),
+        "expected a folder, not a file": (
+            *(runs / "gaussian", "--out", tmp_path / "images/a.png"),
+        ),
         "zeta: 0.5, expected none": (runs / "gaussian", "--zeta", 0.5),
         "images 9x9x1 of 2 levels, expected images 8x8x1 of 17 levels": (
             *(runs / "gaussian", "--images", tmp_path / "images"),
@@ -235,6 +264,6 @@ def refused_lines(runs, tmp_path):
 
 def test_bad_lines_are_refused(call, runs, tmp_path):
     for message, line in refused_lines(runs, tmp_path).items():
-        code, _, errors = call(restore, *line, "--out", tmp_path / "out", "--num", 2)
+        code, _, errors = call(restore, "--out", tmp_path / "out", "--num", 2, *line)
         assert code == 2 and message in errors, (message, errors)
         assert not list((tmp_path).glob("out/*"))

@@ -8,7 +8,6 @@ python -m experiments.restore runs/diffusion --method all            # a table o
 import dataclasses
 import json
 import pathlib
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,12 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.command_line import errors_exit, parse
+from experiments.command_line import errors_exit, interruption_exits, parse
 from experiments.evaluate import load_data
 from experiments.other_data import load_others
 from experiments.ranges import require
 from experiments.restore import pictures, solving, tasks
-from experiments.restore.quality import Scores, score
+from experiments.restore.quality import score
 from experiments.restore.settings import Settings
 from experiments.restore.table import Row, record_of, table_of
 from experiments.runs import Restored, Run, find_run, restore_run
@@ -59,7 +58,8 @@ class Solver(NamedTuple):
 def main() -> None:
     """Restores, prints the table and draws."""
     settings = parse(Settings, "experiments.restore", __doc__)
-    with errors_exit(2, ValueError, CheckpointError, OSError):
+    kept = interruption_exits("the pictures of finished tasks are kept")
+    with kept, errors_exit(2, ValueError, CheckpointError, OSError):
         require(not settings.out.is_file(), "out", settings.out, "a folder, not a file")
         jax_setup.configure()
         runs = [find_run(path) for path in settings.runs]
@@ -68,7 +68,10 @@ def main() -> None:
         x = test_images(settings, runs[0], dataset)
         train = as_model_range(subset(dataset.train, _NUM_TRAIN)["x"], runs[0])
         operators = {task: make(settings, task, x) for task in settings.task}
-        solvers = [make_solver(settings, run, train) for run in runs]
+        solvers = [
+            make_solver(settings, name, run, train)
+            for name, run in zip(names_of(settings.runs), runs, strict=True)
+        ]
         check_methods(settings, solvers)
         settings.out.mkdir(parents=True, exist_ok=True)
         rows, refusals = [], []
@@ -97,6 +100,9 @@ def check_same_data(settings: Settings, runs: list[Run]) -> None:
         require(len(run.info.shape) == 3, "runs", f"{path}, of vectors", "runs of images")
         is_same = run.info == runs[0].info
         require(is_same, "runs", f"{path}, of other data", f"the data of {settings.runs[0]}")
+    paths = [run.directory.path for run in runs]
+    twice = next((path for path in paths if paths.count(path) > 1), None)
+    require(twice is None, "runs", f"{twice}, twice", "each once")
 
 
 def test_images(settings: Settings, run: Run, dataset: Dataset) -> np.ndarray:
@@ -132,7 +138,13 @@ def task_key(settings: Settings, task: str) -> jax.Array:
     return jax.random.fold_in(jax.random.key(settings.seed), sum(map(ord, task)))
 
 
-def make_solver(settings: Settings, run: Run, train: np.ndarray) -> Solver:
+def names_of(runs: tuple[str, ...]) -> list[str]:
+    """The names of their folders; of those that share a name, the whole path."""
+    names = [pathlib.Path(run).resolve().name for run in runs]
+    return [name if names.count(name) == 1 else run for name, run in zip(names, runs, strict=True)]
+
+
+def make_solver(settings: Settings, name: str, run: Run, train: np.ndarray) -> Solver:
     """Restores a run as a prior; a decoder is told how near it comes to train images.
 
     Raises:
@@ -149,12 +161,12 @@ def make_solver(settings: Settings, run: Run, train: np.ndarray) -> Solver:
     assert prior_of is not None
     prior = prior_of(restored.state)
     if isinstance(prior, LatentPrior):
-        prior_of = with_error(prior_of, restored.state, train, str(path))
+        prior_of = with_error(prior_of, restored.state, train, name)
     methods = inverse.methods_of(prior)
     # With a network for the denoiser its derivatives, on which the exact method stands, are noisy.
     usual = "diffpir" if isinstance(prior, DiffusionPrior) else methods[0]
     chosen = {"auto": (usual,), "all": methods}.get(settings.method, (settings.method,))
-    return Solver(path.name, run, prior_of, restored.state, chosen)
+    return Solver(name, run, prior_of, restored.state, chosen)
 
 
 def with_error(
@@ -186,36 +198,43 @@ def restore_task(
     train: np.ndarray,
 ) -> tuple[list[Row], list[str]]:
     """Restores the images of a task by every run and method and draws each; tells of refusals."""
-    key, levels = task_key(settings, task), solvers[0].run.info.image_levels
-    weight = solving.best_weight(key, train, problem.operator, problem.noise_std)
-    begin = time.monotonic()
-    baseline = solving.restore_by_total_variation(problem, weight)
-    seconds = time.monotonic() - begin
-    rows = [
-        Row(
-            task,
-            "total variation",
-            f"weight {weight:.2g}",
-            score(problem, baseline, levels),
-            seconds,
-        )
-    ]
-    refusals, shown = [], [("total variation", baseline)]
+    willing, refusals = [], []
     for solver in solvers:
         for method in solver.methods:
             try:
-                draws, seconds = solve_one(settings, solver, method, problem)
+                num = settings.num_draws
+                solving.check(solver.prior_of, solver.state, problem, method, num)
+                willing.append((solver, method))
             except ValueError as error:
-                refusals.append(str(error))
-                print(f"{solver.name}, {method}: {error}")
-                continue
-            scores: Scores = score(problem, draws, levels)
-            rows.append(Row(task, solver.name, method, scores, seconds))
-            shown.append((f"{solver.name}, {method}", draws))
-    if len(shown) == 1:
+                refusals.append(f"{solver.name}, {method}: {error}")
+                print(f"{task}, {refusals[-1]}")
+    if not willing:
         return [], refusals
+    levels = solvers[0].run.info.image_levels
+    row, baseline = restore_by_baseline(settings, task, problem, train, levels)
+    rows, shown = [row], [(row.run, baseline)]
+    for solver, method in willing:
+        draws, seconds = solve_one(settings, solver, method, problem)
+        if not np.all(np.isfinite(draws)):
+            print("its draws are not finite, so that they are left out; more steps may help")
+            continue
+        rows.append(Row(task, solver.name, method, score(problem, draws, levels), seconds))
+        shown.append((f"{solver.name}, {method}", draws))
     pictures.draw(settings.out, task, problem, shown, levels)
     return rows, refusals
+
+
+def restore_by_baseline(
+    settings: Settings, task: str, problem: solving.Problem, train: np.ndarray, levels: int
+) -> tuple[Row, np.ndarray]:
+    """Restores by total variation, whose weight train images choose."""
+    key = task_key(settings, task)
+    weight = solving.best_weight(key, train, problem.operator, problem.noise_std)
+    begin = time.monotonic()
+    x = solving.restore_by_total_variation(problem, weight)
+    seconds = time.monotonic() - begin
+    scores = score(problem, x, levels)
+    return Row(task, "total variation", f"weight {weight:.2g}", scores, seconds), x
 
 
 def solve_one(
@@ -229,14 +248,8 @@ def solve_one(
     draws = solving.draw(
         solver.prior_of, solver.state, problem, method, settings.num_draws, **numbers
     )
-    if not np.all(np.isfinite(draws)):
-        raise ValueError("its draws are not finite; more --num-sampling-steps may help")
     return draws, time.monotonic() - begin
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("\ninterrupted; the pictures of finished tasks are kept", file=sys.stderr)
-        sys.exit(130)
+    main()

@@ -63,7 +63,7 @@ def score(problem: Problem, draws: np.ndarray, levels: int) -> Scores:
         misfit,
         spread,
         coverage,
-        (num - 1) / (num + 1),
+        (num - 1) / (num + 1) if num > 1 else np.nan,
     )
 
 

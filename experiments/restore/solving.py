@@ -57,6 +57,30 @@ def draw(
     **numbers: Any,
 ) -> np.ndarray:
     """Draws from the posterior of every image, `[D, N, H, W, C]`."""
+    block = _solver(prior_of, problem, method, num_draws, **numbers)
+    return _in_blocks(block, state, problem, num_draws, is_shown=True)
+
+
+def check(
+    prior_of: Callable[[PyTree], Prior],
+    state: PyTree,
+    problem: Problem,
+    method: str,
+    num_draws: int,
+) -> None:
+    """Raises ValueError if a method cannot serve a problem; nothing is compiled for it."""
+    block = _solver(prior_of, problem, method, num_draws)
+    jax.eval_shape(block, state, (problem.keys[:1], problem.y[:1]))
+
+
+def _solver(
+    prior_of: Callable[[PyTree], Prior],
+    problem: Problem,
+    method: str,
+    num_draws: int,
+    **numbers: Any,
+) -> Callable[[PyTree, tuple[Key, Array]], Array]:
+    """``(state, (keys, y)) -> x``, the draws for a part of the images."""
 
     def block(state: PyTree, examples: tuple[Key, Array]) -> Array:
         keys, y = examples
@@ -71,7 +95,7 @@ def draw(
             **numbers,
         )
 
-    return _in_blocks(block, state, problem, num_draws, is_shown=True)
+    return block
 
 
 def restore_by_total_variation(problem: Problem, weight: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The table of methods and runs, and its record."""
 
 import dataclasses
+import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ def table_of(rows: list[Row]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
-    expected = max(row.scores.expected_coverage for row in rows)
+    expected = np.nanmax([row.scores.expected_coverage for row in rows])
     return "\n".join(
         [
             *lines,
@@ -63,7 +64,7 @@ def table_of(rows: list[Row]) -> str:
 def record_of(settings: Settings, rows: list[Row]) -> dict[str, Any]:
     """The numbers for a file."""
     given = {
-        name: value if isinstance(value, int | float | str | None) else str(value)
+        name: str(value) if isinstance(value, pathlib.Path) else value
         for name, value in dataclasses.asdict(settings).items()
     }
     return {"settings": given, "rows": [_numbers(row) for row in rows]}
