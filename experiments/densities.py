@@ -66,13 +66,13 @@ def density_of(run: Run, evaluation: Any) -> Density:
         CheckpointError: if all checkpoints are damaged.
     """
     own, name = run.experiment, run.directory.path
-    if not isinstance(evaluation, own.evaluation):
+    if not isinstance(evaluation, type(own.evaluation)):
         raise ValueError(
             f"run: {name}, of {own.name}, while another run stands before it, expected RUN as the "
             "first run of the line"
         )
     # Nothing is sampled, and what guides samples to classes is no density of a class.
-    restored = restore_run(run, sampling=own.sampling(), evaluation=evaluation)
+    restored = restore_run(run, sampling=own.sampling, evaluation=evaluation)
     batch = {"x": jax.ShapeDtypeStruct((1, *run.info.shape), run.info.dtype)}
     if restored.method.is_conditional:
         batch["label"] = jax.ShapeDtypeStruct((1,), jnp.int32)

@@ -130,8 +130,8 @@ class Experiment(NamedTuple):
         optimizer: defaults.
         plan: defaults.
         training: defaults.
-        sampling: dataclass of what may be changed when samples are drawn from a trained run.
-        evaluation: dataclass of what may be changed when a trained run is evaluated.
+        sampling: defaults of what may be changed when samples are drawn from a trained run.
+        evaluation: defaults of what may be changed when a trained run is evaluated.
         free: own settings that may change from one start to the next.
         finish: what is fitted after the training, on every process.
         diagnose: what else is measured of a trained run, printed, and written into it.
@@ -146,8 +146,8 @@ class Experiment(NamedTuple):
     optimizer: OptimizerSettings = OptimizerSettings()
     plan: Plan = Plan()
     training: TrainingSettings = TrainingSettings()
-    sampling: type = NoSettings
-    evaluation: type = NoSettings
+    sampling: Any = NoSettings()
+    evaluation: Any = NoSettings()
     free: tuple[str, ...] = ()
     finish: Callable[[Trained], None] = _do_nothing
     diagnose: Callable[[Trained], None] = _do_nothing
@@ -156,7 +156,7 @@ class Experiment(NamedTuple):
     @property
     def settings(self) -> Any:
         """The type of all settings of a run."""
-        return RunSettings[self.model, self.sampling, self.evaluation]  # type: ignore[name-defined]
+        return RunSettings[self.model, type(self.sampling), type(self.evaluation)]  # type: ignore[misc, name-defined]
 
     def defaults(self) -> RunSettings[Any, Any, Any]:
         """All settings as they are without flags."""
@@ -168,6 +168,6 @@ class Experiment(NamedTuple):
             training=self.training,
             processes=ProcessSettings(),
             model=self.model(),
-            sampling=self.sampling(),
-            evaluation=self.evaluation(),
+            sampling=self.sampling,
+            evaluation=self.evaluation,
         )

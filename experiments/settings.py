@@ -116,6 +116,18 @@ class ProcessSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class ImportanceSampling:
+    """How the likelihood of a trained model with latents or noise is estimated."""
+
+    importance_samples: Annotated[int, AT_LEAST_0] = 10
+    """Draws of the latents, or of the noise on pixels, behind the tighter bound on an image's
+    likelihood; 0 for none."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclasses.dataclass(frozen=True)
 class DataInfo:
     """What of a data set a model must know; kept in `config.json` so that sampling needs no data.
 
@@ -174,6 +186,7 @@ class DataInfo:
 __all__ = [
     "DataInfo",
     "DataSettings",
+    "ImportanceSampling",
     "OptimizerSettings",
     "Plan",
     "ProcessSettings",

@@ -37,7 +37,7 @@ def main(experiment: Experiment, doc: str | None) -> None:
     """
     default = experiment.defaults()
     names = ("run_dir", "data", "plan", "processes", "model", "evaluation")
-    kind: Any = CommandLine[experiment.model, experiment.evaluation]  # type: ignore[name-defined]
+    kind: Any = CommandLine[experiment.model, type(experiment.evaluation)]  # type: ignore[misc, name-defined]
     line = parse(
         kind,
         f"experiments.{experiment.name}",

@@ -4,7 +4,8 @@ import dataclasses
 
 from experiments import course
 from experiments.flow import EXPERIMENT
-from experiments.flow.settings import Evaluation, Settings
+from experiments.flow.settings import Settings
+from experiments.settings import ImportanceSampling
 
 
 def train(experiment, run_dir, *, dataset="digits", **parts):
@@ -21,4 +22,11 @@ def train_flow(run_dir, *, dataset="digits", steps=4):
     """Trains a tiny flow of each class."""
     plan = dataclasses.replace(EXPERIMENT.plan, steps=steps, steps_per_call=2)
     model = Settings(num_layers=2, num_levels=1, num_features=4, conditional=True)
-    train(EXPERIMENT, run_dir, dataset=dataset, plan=plan, model=model, evaluation=Evaluation(1))
+    train(
+        EXPERIMENT,
+        run_dir,
+        dataset=dataset,
+        plan=plan,
+        model=model,
+        evaluation=ImportanceSampling(1),
+    )

@@ -16,10 +16,9 @@ from experiments.classify import __main__ as classify
 from experiments.classify.answers import Examples, bayes_answers
 from experiments.classify.settings import Settings
 from experiments.experiment import NoSettings
-from experiments.flow.settings import Evaluation
 from experiments.gan import EXPERIMENT as GAN
 from experiments.runs import Restored, Run
-from experiments.settings import DataInfo
+from experiments.settings import DataInfo, ImportanceSampling
 from jaxgen.data import ArraySplit, Dataset, load
 from jaxgen.training.run_directory import RunDirectory
 from jaxgen.types import Algorithm
@@ -137,7 +136,7 @@ def test_a_run_without_likelihood_is_refused_before_compilation(monkeypatch, tmp
     with pytest.raises(ValueError, match=words):
         densities.density_of(run, NoSettings())
     with pytest.raises(ValueError, match="of gan, while another run stands before it"):
-        densities.density_of(run, Evaluation())
+        densities.density_of(run, ImportanceSampling())
 
 
 def test_settings_without_effect_are_refused():

@@ -11,8 +11,8 @@ import pytest
 from experiments import evaluate, sample
 from experiments.flow import EXPERIMENT, __main__
 from experiments.flow.build import build
-from experiments.flow.settings import Evaluation, Sampling, Settings
-from experiments.settings import DataInfo
+from experiments.flow.settings import Sampling, Settings
+from experiments.settings import DataInfo, ImportanceSampling
 from jaxgen.data import load
 
 INFO, PLANE = DataInfo.of(load("digits")), DataInfo.of(load("moons"))
@@ -23,7 +23,7 @@ FLAGS += ["--steps=4", "--steps-per-call=2"]
 
 
 def settings(*, importance_samples=10, **own):
-    evaluation = Evaluation(importance_samples)
+    evaluation = ImportanceSampling(importance_samples)
     return dataclasses.replace(EXPERIMENT.defaults(), model=Settings(**own), evaluation=evaluation)
 
 

@@ -9,10 +9,9 @@ from PIL import Image
 
 from experiments.classify import __main__ as classify
 from experiments.gaussian import EXPERIMENT as GAUSSIAN
-from experiments.gaussian.settings import Evaluation
 from experiments.ood import __main__ as ood
 from experiments.other_data import in_form
-from experiments.settings import DataInfo
+from experiments.settings import DataInfo, ImportanceSampling
 from jaxgen.data import DataError, load
 
 DIGITS = DataInfo.of(load("digits"))
@@ -62,7 +61,7 @@ def test_the_failure_of_the_likelihood_is_said(call, tmp_path):
     run_dir = tmp_path / "run"
     own = images(tmp_path / "own", 600, 40, size=(4, 4))
     other = images(tmp_path / "other", 40, 20, size=(4, 4), seed=1)
-    quick_runs.train(GAUSSIAN, run_dir, dataset=own, evaluation=Evaluation(1))
+    quick_runs.train(GAUSSIAN, run_dir, dataset=own, evaluation=ImportanceSampling(1))
     code, out, err = call(ood, run_dir, "--against", other)
     assert code == 0, err
     assert "MORE probability than its own test examples (AUROC of the likelihood 0.0" in out

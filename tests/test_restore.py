@@ -15,7 +15,6 @@ from image_files import random_pixels, save
 from experiments.autoregressive import EXPERIMENT as AUTOREGRESSIVE
 from experiments.diffusion import EXPERIMENT as DIFFUSION
 from experiments.flow import EXPERIMENT as FLOW
-from experiments.flow.settings import Evaluation
 from experiments.gan import EXPERIMENT as GAN
 from experiments.gaussian import EXPERIMENT as GAUSSIAN
 from experiments.mixture import EXPERIMENT as MIXTURE
@@ -23,7 +22,7 @@ from experiments.restore import __main__ as restore
 from experiments.restore import solving, tasks
 from experiments.restore.quality import score
 from experiments.restore.settings import Task
-from experiments.settings import DataInfo
+from experiments.settings import DataInfo, ImportanceSampling
 from experiments.vae import EXPERIMENT as VAE
 from jaxgen import data, inverse
 from jaxgen.pixels import from_model_range, to_model_range
@@ -163,7 +162,7 @@ def runs(tmp_path_factory):
         folder / "flow",
         plan=plan,
         model=FLOW.model(**FAMILIES["flow"][1]),
-        evaluation=Evaluation(1),
+        evaluation=ImportanceSampling(1),
     )
     plan = dataclasses.replace(GAUSSIAN.plan, batch_size=0)
     quick_runs.train(GAUSSIAN, folder / "gaussian", plan=plan)

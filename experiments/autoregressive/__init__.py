@@ -12,7 +12,7 @@ EXPERIMENT = Experiment(
     build,
     optimizer=OptimizerSettings(clip_norm=50.0),
     plan=Plan(steps=600, batch_size=64),
-    sampling=Sampling,
+    sampling=Sampling(),
     diagnose=diagnose,
     pictures="experiments.autoregressive.pictures",
 )

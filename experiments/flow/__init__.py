@@ -3,8 +3,8 @@
 from experiments.experiment import Experiment
 from experiments.flow.build import build
 from experiments.flow.inversion import diagnose
-from experiments.flow.settings import Evaluation, Sampling, Settings
-from experiments.settings import OptimizerSettings, Plan
+from experiments.flow.settings import Sampling, Settings
+from experiments.settings import ImportanceSampling, OptimizerSettings, Plan
 
 EXPERIMENT = Experiment(
     "flow",
@@ -12,8 +12,8 @@ EXPERIMENT = Experiment(
     build,
     optimizer=OptimizerSettings(clip_norm=50.0),
     plan=Plan(steps=1200, batch_size=64),
-    sampling=Sampling,
-    evaluation=Evaluation,
+    sampling=Sampling(),
+    evaluation=ImportanceSampling(),
     diagnose=diagnose,
     pictures="experiments.flow.pictures",
 )

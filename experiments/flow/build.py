@@ -10,17 +10,17 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from experiments.experiment import Features, Method, RunSettings
-from experiments.flow.settings import Evaluation, Sampling, Settings
+from experiments.flow.settings import Sampling, Settings
 from experiments.optimizers import make_optimizer
 from experiments.ranges import require, require_default
-from experiments.settings import DataInfo
+from experiments.settings import DataInfo, ImportanceSampling
 from jaxgen import flows
 from jaxgen.inverse.image_priors import LatentPrior
 from jaxgen.pixels import dequantized_to_model_range
 from jaxgen.training.state import TrainState
 from jaxgen.types import Array
 
-FlowSettings = RunSettings[Settings, Sampling, Evaluation]
+FlowSettings = RunSettings[Settings, Sampling, ImportanceSampling]
 Model = flows.Flow | flows.ImageFlow
 
 

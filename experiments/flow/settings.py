@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, OnlyWith, check_settings
+from experiments.ranges import AT_LEAST_1, POSITIVE, OnlyWith, check_settings
 
 _CONVOLUTIONAL = OnlyWith(model=("auto", "real_nvp", "glow", "spline"))
 _CONNECTED = OnlyWith(model=("auto", "nice", "real_nvp", "spline", "maf", "iaf"))
@@ -48,17 +48,6 @@ class Sampling:
     inverse: Literal["sequential", "jacobi"] = "sequential"
     """How a maf makes an example: number by number, or all at once again and again until none
     moves, which takes as many passes at most and often far fewer (maf)."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """How a trained flow is evaluated."""
-
-    importance_samples: Annotated[int, AT_LEAST_0] = 10
-    """Draws of the noise behind the tighter bound of an image's likelihood; 0 for none."""
 
     def __post_init__(self) -> None:
         check_settings(self)

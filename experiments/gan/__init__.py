@@ -11,6 +11,6 @@ EXPERIMENT = Experiment(
     build,
     optimizer=OptimizerSettings(learning_rate=5e-4, beta1=0.0),
     plan=Plan(steps=5000, batch_size=64),
-    sampling=Sampling,
+    sampling=Sampling(),
     pictures="experiments.gan.pictures",
 )

@@ -22,22 +22,6 @@ from jaxgen.types import Array
 
 GanSettings = RunSettings[Settings, Sampling, NoSettings]
 
-_PENALTIES = {
-    "none": None,
-    "wgan_gp": penalties.wgan_gp,
-    "dragan": penalties.dragan,
-    "r1": penalties.r1,
-    "r2": penalties.r2,
-    "r1_r2": penalties.r1_r2,
-}
-_OBJECTIVES = {
-    "minimax": objectives.minimax,
-    "nonsaturating": objectives.nonsaturating,
-    "least_squares": objectives.least_squares,
-    "hinge": objectives.hinge,
-    "wasserstein": objectives.wasserstein,
-    "relativistic": objectives.relativistic,
-}
 _NETWORKS: dict[str, tuple[Any, Any]] = {
     "mlp": (models.MLPGenerator, models.MLPCritic),
     "dcgan": (models.DCGANGenerator, models.DCGANCritic),
@@ -68,7 +52,7 @@ def build_game(settings: GanSettings, info: DataInfo) -> gan.Game:
     noise = optax.linear_schedule(own.instance_noise, 0.0, own.instance_noise_steps)
     usual_weight = 10.0 if own.penalty in ("wgan_gp", "dragan") else 0.3
     rules = gan.Rules(
-        penalty=_PENALTIES[own.penalty],
+        penalty=None if own.penalty == "none" else penalties.BY_NAME[own.penalty],
         penalty_weight=own.penalty_weight or usual_weight * (own.penalty != "none"),
         penalty_interval=own.penalty_interval,
         weight_clip=own.weight_clip or None,
@@ -77,7 +61,7 @@ def build_game(settings: GanSettings, info: DataInfo) -> gan.Game:
     return gan.Game(
         generator,
         critic,
-        _OBJECTIVES[own.loss],
+        objectives.BY_NAME[own.loss],
         rules,
         latent_dim=own.latent_dim,
         levels=info.levels,

@@ -70,7 +70,19 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        check_combination(self)
+        is_penalized, is_clipped = self.penalty != "none", self.weight_clip > 0.0
+        is_bounded = is_penalized or self.spectral
+        if self.loss == "wasserstein":
+            expected = "nonsaturating, or a bounded critic: --penalty wgan_gp, --spectral or --weight-clip 0.01"
+            require(is_bounded or is_clipped, "loss", self.loss, expected)
+            rescales = self.spectral and not is_penalized and self.critic_norm != "none"
+            expected = "none under --spectral, whose bound batch and layer norm undo"
+            require(not rescales, "critic_norm", self.critic_norm, expected)
+        expected = "0 where the penalty or the spectral norm bounds the critic already"
+        require(not (is_clipped and is_bounded), "weight_clip", self.weight_clip, expected)
+        is_coupled = is_penalized and self.critic_norm == "batch"
+        expected = "layer or none under a penalty, which needs each example's own gradient"
+        require(not is_coupled, "critic_norm", self.critic_norm, expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,24 +94,3 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_settings(self)
-
-
-def check_combination(own: Settings) -> None:
-    """Refuses settings that make no sense together.
-
-    Raises:
-        ValueError: with the reason.
-    """
-    is_penalized, is_clipped = own.penalty != "none", own.weight_clip > 0.0
-    is_bounded = is_penalized or own.spectral
-    if own.loss == "wasserstein":
-        expected = "nonsaturating, or a bounded critic: --penalty wgan_gp, --spectral or --weight-clip 0.01"
-        require(is_bounded or is_clipped, "loss", own.loss, expected)
-        rescales = own.spectral and not is_penalized and own.critic_norm != "none"
-        expected = "none under --spectral, whose bound batch and layer norm undo"
-        require(not rescales, "critic_norm", own.critic_norm, expected)
-    expected = "0 where the penalty or the spectral norm bounds the critic already"
-    require(not (is_clipped and is_bounded), "weight_clip", own.weight_clip, expected)
-    is_coupled = is_penalized and own.critic_norm == "batch"
-    expected = "layer or none under a penalty, which needs each example's own gradient"
-    require(not is_coupled, "critic_norm", own.critic_norm, expected)

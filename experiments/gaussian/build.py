@@ -6,15 +6,15 @@ import pathlib
 from collections.abc import Callable
 
 from experiments.experiment import Method, NoSettings, RunSettings
-from experiments.gaussian.settings import Evaluation, Settings
+from experiments.gaussian.settings import Settings
 from experiments.ranges import require, require_default
-from experiments.settings import DataInfo
+from experiments.settings import DataInfo, ImportanceSampling
 from jaxgen.classical import gaussian
 from jaxgen.classical.vectors import noise_variance
 from jaxgen.inverse.image_priors import gaussian_of_pixels
 from jaxgen.types import Array
 
-GaussianSettings = RunSettings[Settings, NoSettings, Evaluation]
+GaussianSettings = RunSettings[Settings, NoSettings, ImportanceSampling]
 
 _COEFFICIENTS: dict[str, Callable[[Array], Array]] = {
     "ledoit_wolf": gaussian.ledoit_wolf,

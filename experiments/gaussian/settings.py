@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from experiments.ranges import AT_LEAST_0, AT_LEAST_1, OnlyWith, check_settings
+from experiments.ranges import AT_LEAST_1, OnlyWith, check_settings
 
 _OF_FACTORS = OnlyWith(covariance=("ppca", "factor_analysis"))
 
@@ -24,17 +24,6 @@ class Settings:
     """Factors."""
     em_steps: Annotated[int, AT_LEAST_1, OnlyWith(covariance=("factor_analysis",))] = 100
     """Iterations of EM behind the factor analysis."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """How a fitted density is evaluated."""
-
-    importance_samples: Annotated[int, AT_LEAST_0] = 10
-    """Draws of the noise behind the tighter bound of an image's likelihood; 0 for none."""
 
     def __post_init__(self) -> None:
         check_settings(self)

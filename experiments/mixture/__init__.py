@@ -3,8 +3,8 @@
 from experiments.experiment import Experiment
 from experiments.mixture.build import build
 from experiments.mixture.clusters import diagnose
-from experiments.mixture.settings import Evaluation, Settings
-from experiments.settings import Plan, TrainingSettings
+from experiments.mixture.settings import Settings
+from experiments.settings import ImportanceSampling, Plan, TrainingSettings
 
 EXPERIMENT = Experiment(
     "mixture",
@@ -12,7 +12,7 @@ EXPERIMENT = Experiment(
     build,
     plan=Plan(steps=100, batch_size=0, steps_per_call=10, checkpoint_every=50),
     training=TrainingSettings(ema_decay=0.0, draw_every=20),
-    evaluation=Evaluation,
+    evaluation=ImportanceSampling(),
     diagnose=diagnose,
     pictures="experiments.mixture.pictures",
 )

@@ -4,14 +4,14 @@ import math
 import pathlib
 
 from experiments.experiment import Features, Method, NoSettings, RunSettings
-from experiments.mixture.settings import Evaluation, Settings
+from experiments.mixture.settings import Settings
 from experiments.ranges import require, require_default
-from experiments.settings import DataInfo
+from experiments.settings import DataInfo, ImportanceSampling
 from jaxgen.classical import mixture
 from jaxgen.classical.vectors import to_vectors
 from jaxgen.inverse.image_priors import gaussian_of_pixels
 
-MixtureSettings = RunSettings[Settings, NoSettings, Evaluation]
+MixtureSettings = RunSettings[Settings, NoSettings, ImportanceSampling]
 
 _WORDS = {"ppca": "PPCA", "factor_analysis": "factor-analysis"}
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, OnlyWith, Range, check_settings
+from experiments.ranges import AT_LEAST_1, POSITIVE, OnlyWith, Range, check_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,17 +24,6 @@ class Settings:
     """Floor of the covariances' eigenvalues, as a share of the mean variance of the data."""
     forgetting: Annotated[float, Range(0.5, 1.0, is_open=True, is_closed=True)] = 0.6
     """With batches (--batch-size) step t counts (t + 2) to the minus this beside all before."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """How a fitted density is evaluated."""
-
-    importance_samples: Annotated[int, AT_LEAST_0] = 10
-    """Draws of the noise behind the tighter bound of an image's likelihood; 0 for none."""
 
     def __post_init__(self) -> None:
         check_settings(self)

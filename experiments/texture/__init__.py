@@ -11,7 +11,7 @@ EXPERIMENT = Experiment(
     Settings,
     build,
     plan=Plan(steps=1, batch_size=1, steps_per_call=1, checkpoint_every=1),
-    sampling=Sampling,
+    sampling=Sampling(),
     diagnose=diagnose,
     pictures="experiments.texture.pictures",
 )

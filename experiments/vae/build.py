@@ -16,16 +16,14 @@ from experiments.experiment import Features, Method, RunSettings, Trained
 from experiments.latent_flows import posterior_flow, prior_flow
 from experiments.latent_mixtures import fit_mixture
 from experiments.optimizers import make_optimizer
-from experiments.settings import DataInfo
-from experiments.vae.settings import Evaluation, Sampling, Settings
+from experiments.settings import DataInfo, ImportanceSampling
+from experiments.vae.settings import Sampling, Settings
 from jaxgen import vae
 from jaxgen.data import subset
 from jaxgen.inverse.image_priors import LatentPrior
-from jaxgen.pixels import dequantized_to_model_range
 from jaxgen.training.state import TrainState
-from jaxgen.types import Array
 from jaxgen.vae import likelihoods, priors
-from jaxgen.vae.decoding import bind, expected_values
+from jaxgen.vae.decoding import bind
 
 FITTED = "mixture.npz"  # The mixture fitted to the codes of a run, in its directory.
 CODES = "autoencoder/codes.npy"  # Of the images shown, by an autoencoder of the same shape.
@@ -33,22 +31,15 @@ NUM_SHOWN = 2000  # Test images whose latents are shown.
 
 _SHAPE = ("model", "latent_dim", "hidden_sizes", "channels", "dropout_rate", "likelihood")
 
-_LIKELIHOODS = {
-    "auto": likelihoods.usual,
-    "bernoulli": likelihoods.bernoulli,
-    "categorical": likelihoods.categorical,
-    "discretized_logistic": likelihoods.discretized_logistic,
-    "gaussian": likelihoods.gaussian,
-    "gaussian_learned_variance": likelihoods.gaussian_learned_variance,
-}
-
-VaeSettings = RunSettings[Settings, Sampling, Evaluation]
+VaeSettings = RunSettings[Settings, Sampling, ImportanceSampling]
 
 
 def build_model(settings: VaeSettings, info: DataInfo) -> vae.VAE:
     """Builds the module of a run, or raises ValueError if a setting does not fit the data."""
     own = settings.model
-    likelihood = _LIKELIHOODS[own.likelihood](levels=info.image_levels)
+    is_usual = own.likelihood == "auto"
+    make = likelihoods.usual if is_usual else likelihoods.BY_NAME[own.likelihood]
+    likelihood = make(levels=info.image_levels)
     common: dict[str, Any] = {
         "latent_dim": own.latent_dim,
         "dropout_rate": own.dropout_rate,
@@ -114,12 +105,7 @@ def _prior(
 ) -> LatentPrior:
     """The images that the decoder expects, and the density that latents are sampled from."""
     bound = bind(model, state.eval_variables, levels=info.image_levels, prior=prior)
-
-    def decode(z: Array) -> Array:
-        values = expected_values(model.likelihood, bound.decode(z))
-        return dequantized_to_model_range(values, info.image_levels)
-
-    return LatentPrior(decode, (model.latent_dim,), bound.prior.log_prob)
+    return LatentPrior(bound.expected_images, (model.latent_dim,), bound.prior.log_prob)
 
 
 def finish(trained: Trained) -> None:

@@ -83,14 +83,3 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_settings(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """How a trained model is evaluated."""
-
-    importance_samples: Annotated[int, AT_LEAST_0] = 100
-    """Draws behind the reported estimate of log p(x); 0 for none."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)

@@ -37,3 +37,13 @@ hinge = Objective(losses.hinge_critic, _of_fakes(losses.wasserstein_generator))
 """The hinge game (Lim & Ye 2017)."""
 relativistic = Objective(losses.relativistic_critic, losses.relativistic_generator)
 """Relativistic pairing (Jolicoeur-Martineau 2018)."""
+
+BY_NAME = {
+    "minimax": minimax,
+    "nonsaturating": nonsaturating,
+    "least_squares": least_squares,
+    "wasserstein": wasserstein,
+    "hinge": hinge,
+    "relativistic": relativistic,
+}
+"""Every objective, for those who choose one by a word."""

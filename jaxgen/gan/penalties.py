@@ -172,3 +172,6 @@ r2: Penalty = functools.partial(_zero_centered_at, ("fake",))
 """No slope at the fakes (Mescheder et al. 2018)."""
 r1_r2: Penalty = functools.partial(_zero_centered_at, ("real", "fake"))
 """No slope at either (Huang et al. 2024)."""
+
+BY_NAME = {"wgan_gp": wgan_gp, "dragan": dragan, "r1": r1, "r2": r2, "r1_r2": r1_r2}
+"""Every penalty, for those who choose one by a word."""

@@ -7,7 +7,6 @@ means with standard errors: the accuracy is that of `correct`.
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
 from numpy.typing import ArrayLike
 
 _SLACK = 1e-4  # Of the sum of a row of probabilities: networks give them in float32.
@@ -69,7 +68,7 @@ def log_evidence(log_likelihood: np.ndarray, log_prior: np.ndarray) -> np.ndarra
         float64 `[N]`, in nats.
     """
     joint = np.asarray(log_likelihood, np.float64) + np.asarray(log_prior, np.float64)
-    return np.asarray(scipy.special.logsumexp(joint, axis=1))
+    return np.logaddexp.reduce(joint, axis=1)
 
 
 def classification_scores(log_posterior: ArrayLike, label: ArrayLike) -> ClassificationScores:

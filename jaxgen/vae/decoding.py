@@ -24,11 +24,13 @@ class BoundModel(NamedTuple):
         encode: pixels in [0, levels) to the posterior q(z|x).
         decode: latents `[B, D]` to the distribution p(x|z) over pixels.
         prior: p(z).
+        expected_images: latents `[B, D]` to the expected images in [-1, 1], not rounded.
     """
 
     encode: Callable[[Array], Posterior]
     decode: Callable[[Array], Any]
     prior: Prior
+    expected_images: Callable[[Array], Array]
 
     def encode_mean(self, x: Array) -> Array:
         """The code of a plain autoencoder, `[B, D]`."""
@@ -82,8 +84,11 @@ def bind(
     def decode(z: Array) -> Any:
         return apply(variables, z, method="decode", dropout_keys=decoder_keys)
 
+    def expected_images(z: Array) -> Array:
+        return dequantized_to_model_range(expected_values(model.likelihood, decode(z)), levels)
+
     own_prior = apply(variables, method="prior") if prior is None else prior
-    return BoundModel(encode, decode, own_prior)
+    return BoundModel(encode, decode, own_prior, expected_images)
 
 
 def codec(model: VAE, *, levels: int) -> Codec:

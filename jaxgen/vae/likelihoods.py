@@ -157,3 +157,13 @@ def usual(*, levels: int) -> Likelihood:
     if levels == 2:
         return bernoulli(levels=levels)
     return categorical(levels=levels) if levels <= 32 else discretized_logistic(levels=levels)
+
+
+BY_NAME: dict[str, Callable[..., Likelihood]] = {
+    "bernoulli": bernoulli,
+    "categorical": categorical,
+    "discretized_logistic": discretized_logistic,
+    "gaussian": gaussian,
+    "gaussian_learned_variance": gaussian_learned_variance,
+}
+"""Every likelihood, a function of `levels`, for those who choose one by a word."""
