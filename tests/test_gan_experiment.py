@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,10 @@ import pytest
 
 from experiments.gan import EXPERIMENT
 from experiments.gan.build import build, build_game
-from experiments.gan.settings import Settings
+from experiments.gan.settings import Penalty, Settings
 from experiments.settings import DataInfo, TrainingSettings
 from jaxgen.data import load
+from jaxgen.gan import objectives, penalties
 
 INFO = DataInfo.of(load("digits"))
 SMALL = {"width": 4, "latent_dim": 5}
@@ -72,6 +74,12 @@ def test_a_game_is_described_and_a_penalty_has_its_usual_weight():
         assert line.startswith("hinge loss, ") and "3 of the critic" in line
         assert (f"penalty {penalty} of weight {weight:g}" in line) == (penalty != "none")
     assert build_game(settings(penalty_weight=2.0), INFO).rules.penalty_weight == 2.0
+
+
+def test_settings_offer_every_objective_and_penalty_of_the_library():
+    hints = typing.get_type_hints(Settings)
+    assert set(typing.get_args(hints["loss"])) == set(objectives.BY_NAME)
+    assert set(typing.get_args(Penalty)) == set(penalties.BY_NAME)
 
 
 REFUSED = {

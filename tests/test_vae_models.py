@@ -18,13 +18,6 @@ from jaxgen.vae import likelihoods, losses, priors
 from jaxgen.vae.decoding import bind
 
 SHAPES = ((8, 8, 1), (7, 5, 3), (9, 16, 2))
-LIKELIHOODS = {
-    "bernoulli": likelihoods.bernoulli,
-    "categorical": likelihoods.categorical,
-    "discretized_logistic": likelihoods.discretized_logistic,
-    "gaussian": likelihoods.gaussian,
-    "gaussian_learned_variance": likelihoods.gaussian_learned_variance,
-}
 B, D = 3, 2
 
 
@@ -51,11 +44,11 @@ def random_variables(model, x):
 
 @pytest.mark.parametrize(
     ("name", "kind", "shape"),
-    [(name, ("mlp", "conv")[i % 2], SHAPES[i % 3]) for i, name in enumerate(LIKELIHOODS)],
+    [(name, ("mlp", "conv")[i % 2], SHAPES[i % 3]) for i, name in enumerate(likelihoods.BY_NAME)],
 )
 def test_every_shape_and_likelihood(name, kind, shape):
     levels = levels_of(name)
-    likelihood = LIKELIHOODS[name](levels=levels)
+    likelihood = likelihoods.BY_NAME[name](levels=levels)
     model, x = make(kind, shape, likelihood), pixels(shape, levels)
 
     @jax.jit
@@ -75,11 +68,11 @@ def test_every_shape_and_likelihood(name, kind, shape):
         assert np.all((np.asarray(draw) >= 0) & (np.asarray(draw) < levels))
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", likelihoods.BY_NAME)
 def test_likelihoods_at_outputs_of_zero_and_at_extreme_ones(name):
     """Outputs of 0 are an image of middle grey; huge ones keep a finite value and gradient."""
     levels = levels_of(name)
-    likelihood = LIKELIHOODS[name](levels=levels)
+    likelihood = likelihoods.BY_NAME[name](levels=levels)
     x = np.array([[0], [1], [levels - 1]], np.uint8)
 
     @jax.jit

@@ -31,7 +31,12 @@ def replicate(tree: PyTree) -> PyTree:
         The same tree, each array replicated by its sharding.
     """
     where = NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec())
-    return jax.tree.map(lambda x: jax.device_put(jnp.copy(x), where), tree)
+    return jax.device_put(_copied(tree), where)
+
+
+@jax.jit
+def _copied(tree: PyTree) -> PyTree:
+    return jax.tree.map(jnp.copy, tree)
 
 
 def shard_rows(indices: np.ndarray) -> np.ndarray:
