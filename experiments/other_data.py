@@ -7,7 +7,7 @@ import numpy as np
 from experiments.ranges import require
 from experiments.settings import DataInfo
 from jaxgen.data import Dataset, describe, load, subset_indices
-from jaxgen.data.dataset import IMAGE_PREFIX, OWN_NAMES, DataError
+from jaxgen.data.dataset import FOLDER_PREFIX, IMAGE_PREFIX, OWN_NAMES, DataError
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow makes greys of colours.
 
@@ -54,7 +54,9 @@ def load_others(
     is_resized = is_resized and info.levels is not None and name not in OWN_NAMES
     size = (info.shape[0], info.shape[1]) if is_resized else None
     try:
-        dataset = load(name, data_dir=data_dir, image_size=size)
+        # What is damaged can't be judged, and the description counts it.
+        is_skipped = name.startswith(FOLDER_PREFIX)
+        dataset = load(name, data_dir=data_dir, image_size=size, skip_damaged=is_skipped)
     except DataError as error:
         raise ValueError(f"{setting}: {error}") from error
     require(dataset.name != own_name, setting, name, "other data than those of the run")

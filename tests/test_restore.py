@@ -19,7 +19,7 @@ from experiments.gan import EXPERIMENT as GAN
 from experiments.gaussian import EXPERIMENT as GAUSSIAN
 from experiments.mixture import EXPERIMENT as MIXTURE
 from experiments.restore import __main__ as restore
-from experiments.restore import solving, tasks
+from experiments.restore import solvers, solving, tasks
 from experiments.restore.quality import score
 from experiments.restore.settings import Task
 from experiments.settings import DataInfo, ImportanceSampling
@@ -165,7 +165,12 @@ def runs(tmp_path_factory):
         evaluation=ImportanceSampling(1),
     )
     plan = dataclasses.replace(GAUSSIAN.plan, batch_size=0)
-    quick_runs.train(GAUSSIAN, folder / "gaussian", plan=plan)
+    for name, dataset in (
+        ("gaussian", "digits"),
+        ("moons", "moons"),
+        ("redrawn", "redrawn:1:digits"),
+    ):
+        quick_runs.train(GAUSSIAN, folder / name, plan=plan, dataset=dataset)
     return folder
 
 
@@ -209,6 +214,26 @@ def test_a_task_that_is_refused_leaves_the_others(call, runs, tmp_path):
     assert "nan" not in out
 
 
+def test_runs_that_cannot_serve_are_left_out(call, runs, tmp_path, monkeypatch):
+    names = ("moons", "gaussian", "redrawn", "flow")
+    paths = [runs / name for name in names]
+    restored = solvers.restore_run
+
+    def without_prior(run, **settings):
+        found = restored(run, **settings)
+        is_flow = run.experiment.name == "flow"
+        return found._replace(method=found.method._replace(prior=None)) if is_flow else found
+
+    monkeypatch.setattr(solvers, "restore_run", without_prior)
+    code, out, errors = call(restore, *paths, "--num", 1, "--out", tmp_path / "out")
+    assert code == 0, errors
+    assert f"left out: {paths[0]}, since it is of vectors" in out
+    assert f"left out: {paths[2]}, since its data are not those of {paths[1]}" in out
+    assert "left out: flow, without a prior" in out
+    rows = json.loads((tmp_path / "out/restored.json").read_text())["rows"]
+    assert [row["run"] for row in rows] == ["total variation", "gaussian"]
+
+
 def test_an_interruption_is_one_line(call, runs, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -219,7 +244,7 @@ def test_an_interruption_is_one_line(call, runs, tmp_path, monkeypatch):
 
 
 def test_runs_that_share_a_name_are_told_apart():
-    assert restore.names_of(("a/x", "b/x", "c/y")) == ["a/x", "b/x", "y"]
+    assert solvers.names_of(("a/x", "b/x", "c/y")) == ["a/x", "b/x", "y"]
 
 
 @pytest.mark.slow
@@ -244,7 +269,11 @@ def refused_lines(runs, tmp_path):
         "task: colorization, expected another for images of one channel": (
             *(runs / "gaussian", "--task", "colorization"),
         ),
-        "expected 0, as completions keep what is known": (runs / "autoregressive",),
+        "noise: 0.05, expected 0, as completions keep what is known": (runs / "autoregressive",),
+        "expected one that an order can complete": (
+            *(runs / "autoregressive", "--task", "box", "--noise", 0),
+        ),
+        "moons, of vectors, expected runs of images": (runs / "moons",),
         "operator: expected a mask of whole pixels": (
             *(runs / "autoregressive", "--task", "deblurring", "--noise", 0),
         ),

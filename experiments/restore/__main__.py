@@ -5,12 +5,10 @@ python -m experiments.restore runs/* --task inpainting deblurring    # a table o
 python -m experiments.restore runs/diffusion --method all            # a table of methods
 """
 
-import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,37 +20,18 @@ from experiments.ranges import require
 from experiments.restore import pictures, solving, tasks
 from experiments.restore.quality import score
 from experiments.restore.settings import Settings
+from experiments.restore.solvers import Solver, make_solvers, serving
 from experiments.restore.table import Row, record_of, table_of
-from experiments.runs import Restored, Run, find_run, restore_run
+from experiments.runs import Run
 from jaxgen import inverse
 from jaxgen.data import Dataset, subset
 from jaxgen.data.dataset import FOLDER_PREFIX, IMAGE_PREFIX
 from jaxgen.files import write_atomically
-from jaxgen.inverse import DiffusionPrior, LatentPrior, Prior
 from jaxgen.pixels import to_model_range
 from jaxgen.training import jax_setup
 from jaxgen.training.checkpoint import CheckpointError
-from jaxgen.types import PyTree
 
 _NUM_TRAIN = 32  # Train images on which baselines and decoders are settled.
-
-
-class Solver(NamedTuple):
-    """A run as a prior.
-
-    Attributes:
-        name: of the run, for the table.
-        run: by its settings.
-        prior_of: ``state -> prior``.
-        state: what it has learned.
-        methods: that are asked for.
-    """
-
-    name: str
-    run: Run
-    prior_of: Callable[[PyTree], Prior]
-    state: PyTree
-    methods: tuple[str, ...]
 
 
 def main() -> None:
@@ -62,17 +41,13 @@ def main() -> None:
     with kept, errors_exit(2, ValueError, CheckpointError, OSError):
         require(not settings.out.is_file(), "out", settings.out, "a folder, not a file")
         jax_setup.configure()
-        runs = [find_run(path) for path in settings.runs]
-        check_same_data(settings, runs)
-        dataset = load_data(runs[0], None, settings.data_dir)
-        x = test_images(settings, runs[0], dataset)
-        train = as_model_range(subset(dataset.train, _NUM_TRAIN)["x"], runs[0])
+        runs = serving(settings.runs)
+        first = next(iter(runs.values()))
+        dataset = load_data(first, None, settings.data_dir)
+        x = test_images(settings, first, dataset)
+        train = as_model_range(subset(dataset.train, _NUM_TRAIN)["x"], first)
         operators = {task: make(settings, task, x) for task in settings.task}
-        solvers = [
-            make_solver(settings, name, run, train)
-            for name, run in zip(names_of(settings.runs), runs, strict=True)
-        ]
-        check_methods(settings, solvers)
+        solvers = make_solvers(settings, runs, train)
         settings.out.mkdir(parents=True, exist_ok=True)
         rows, refusals = [], []
         for task, (operator, words) in operators.items():
@@ -88,21 +63,6 @@ def main() -> None:
         record = record_of(settings, rows)
         write_atomically(settings.out / "restored.json", json.dumps(record, indent=2) + "\n")
         print(f"pictures and numbers: {settings.out}")
-
-
-def check_same_data(settings: Settings, runs: list[Run]) -> None:
-    """Refuses runs of vectors, and runs of different data.
-
-    Raises:
-        ValueError: naming the run.
-    """
-    for path, run in zip(settings.runs, runs, strict=True):
-        require(len(run.info.shape) == 3, "runs", f"{path}, of vectors", "runs of images")
-        is_same = run.info == runs[0].info
-        require(is_same, "runs", f"{path}, of other data", f"the data of {settings.runs[0]}")
-    paths = [run.directory.path for run in runs]
-    twice = next((path for path in paths if paths.count(path) > 1), None)
-    require(twice is None, "runs", f"{twice}, twice", "each once")
 
 
 def test_images(settings: Settings, run: Run, dataset: Dataset) -> np.ndarray:
@@ -138,58 +98,6 @@ def task_key(settings: Settings, task: str) -> jax.Array:
     return jax.random.fold_in(jax.random.key(settings.seed), sum(map(ord, task)))
 
 
-def names_of(runs: tuple[str, ...]) -> list[str]:
-    """The names of their folders; of those that share a name, the whole path."""
-    names = [pathlib.Path(run).resolve().name for run in runs]
-    return [name if names.count(name) == 1 else run for name, run in zip(names, runs, strict=True)]
-
-
-def make_solver(settings: Settings, name: str, run: Run, train: np.ndarray) -> Solver:
-    """Restores a run as a prior; a decoder is told how near it comes to train images.
-
-    Raises:
-        ValueError: if the run has none, saying why.
-    """
-    sampling = run.settings.sampling
-    if hasattr(sampling, "num_sampling_steps"):
-        steps = settings.num_sampling_steps
-        sampling = dataclasses.replace(sampling, num_sampling_steps=steps)
-    restored: Restored = restore_run(run, sampling=sampling)
-    path, prior_of = run.directory.path, restored.method.prior
-    expected = "a run of images that is not conditional, or drops labels in training"
-    require(prior_of is not None, "runs", f"{path}, which gives no prior", expected)
-    assert prior_of is not None
-    prior = prior_of(restored.state)
-    if isinstance(prior, LatentPrior):
-        prior_of = with_error(prior_of, restored.state, train, name)
-    methods = inverse.methods_of(prior)
-    # With a network for the denoiser its derivatives, on which the exact method stands, are noisy.
-    usual = "diffpir" if isinstance(prior, DiffusionPrior) else methods[0]
-    chosen = {"auto": (usual,), "all": methods}.get(settings.method, (settings.method,))
-    return Solver(name, run, prior_of, restored.state, chosen)
-
-
-def with_error(
-    prior_of: Callable[[PyTree], Any], state: PyTree, train: np.ndarray, name: str
-) -> Callable[[PyTree], Prior]:
-    """Adds to the prior of a decoder what its images lack."""
-    print(f"{name}: looking how near its decoder comes to {len(train)} train images")
-    error = solving.decoder_error(prior_of, state, jax.random.key(0), train)
-    print(f"{name}: {error:.3f} (root mean square, images from -1 to 1)")
-    return lambda state: prior_of(state)._replace(model_std=error)
-
-
-def check_methods(settings: Settings, solvers: list[Solver]) -> None:
-    """Refuses a method that none of the runs has.
-
-    Raises:
-        ValueError: naming those that there are.
-    """
-    known = {name for s in solvers for name in inverse.methods_of(s.prior_of(s.state))}
-    is_good = settings.method in known | {"auto", "all"}
-    require(is_good, "method", settings.method, f"auto, all, {', '.join(sorted(known))}")
-
-
 def restore_task(
     settings: Settings,
     task: str,
@@ -206,7 +114,8 @@ def restore_task(
                 solving.check(solver.prior_of, solver.state, problem, method, num)
                 willing.append((solver, method))
             except ValueError as error:
-                refusals.append(f"{solver.name}, {method}: {error}")
+                reason = str(error).replace("noise_std: ", "noise: ")  # As the setting is called.
+                refusals.append(f"{solver.name}, {method}: {reason}")
                 print(f"{task}, {refusals[-1]}")
     if not willing:
         return [], refusals

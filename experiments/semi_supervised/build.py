@@ -79,15 +79,16 @@ def finish(trained: Trained) -> None:
     """Trains the same classifier on the labels alone, and writes the test errors of both."""
     settings, own, state = trained.settings, trained.settings.model, trained.state
     values = {"M2": _errors(trained, trained.method.algorithm, state)}
-    if own.supervised_steps:
-        print(f"training the classifier on the labels alone for {own.supervised_steps} steps")
+    steps = settings.plan.steps if own.supervised_steps is None else own.supervised_steps
+    if steps:
+        print(f"training the classifier on the labels alone for {steps} steps")
         algorithm = vae.supervised_algorithm(
             build_model(settings, trained.info),
-            make_optimizer(settings.optimizer, own.supervised_steps),
+            make_optimizer(settings.optimizer, steps),
             levels=trained.info.image_levels,
             ema_decay=settings.training.ema_decay,
         )
-        plan = dataclasses.replace(settings.plan, steps=own.supervised_steps)
+        plan = dataclasses.replace(settings.plan, steps=steps)
         folder = trained.directory.path / "supervised"
         state = course.train_beside(trained, algorithm, plan, folder)
         values["supervised"] = _errors(trained, algorithm, state)

@@ -27,8 +27,9 @@ class Settings:
     """Channels of the convolutions; the decoder has them in reverse."""
     dropout_rate: Annotated[float, SHARE] = 0.2
     """Share of features dropped in training."""
-    supervised_steps: Annotated[int, AT_LEAST_0] = 2000
-    """Training steps of the same classifier on the same labels alone; 0 for none."""
+    supervised_steps: Annotated[int | None, AT_LEAST_0] = None
+    """Training steps of the same classifier on the same labels alone; by default as many as M2 had,
+    0 for none."""
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -58,7 +58,11 @@ def check_mask(mask: np.ndarray, order: Order) -> None:
     if _is_prefix(mask, order):
         return
     serving = [name for name in NAMES if _is_prefix(mask, make_order(name, *mask.shape))]
-    hint = f"a model trained with --order {' or '.join(serving)}" if serving else "another mask"
+    hint = (
+        f"a model trained with --order {' or '.join(serving)}"
+        if serving
+        else "one that an order can complete, such as a hidden lower half"
+    )
     raise ValueError(
         f"mask: hides pixels that the order {order.name!r} writes before known ones, which they "
         f"could not depend on; expected {hint}"
