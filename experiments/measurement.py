@@ -14,7 +14,7 @@ from rich.text import Text
 from experiments.experiment import Trained
 from experiments.film import labels_in_turn
 from jaxgen import metrics
-from jaxgen.data import Dataset, labelled, subset
+from jaxgen.data import Dataset, counted, labelled, subset
 from jaxgen.files import write_atomically
 from jaxgen.training.evaluation import evaluate, summarize
 from jaxgen.training.sampling import sample_in_blocks
@@ -54,12 +54,13 @@ def record_evaluation(trained: Trained, values: dict[str, np.ndarray]) -> None:
     """
     dataset, summaries = trained.dataset, summarize(values)
     num = len(next(iter(values.values())))
-    title = f"{num:,} test examples of {dataset.name}, step {trained.step:,}"
+    title = f"{counted(num, 'test example')} of {dataset.name}, step {trained.step:,}"
     table = rich.table.Table("metric", title=Text(title), title_justify="left")
     table.add_column("mean", justify="right")
     table.add_column("standard error", justify="right")
     for name, summary in summaries.items():
-        table.add_row(name, f"{summary.mean:.4f}", f"{summary.standard_error:.4f}")
+        error = summary.standard_error
+        table.add_row(name, f"{summary.mean:.4f}", "" if error is None else f"{error:.4f}")
     rich.console.Console().print(table)
     evaluation = {
         "dataset": dataset.name,
@@ -157,9 +158,10 @@ def sample_table(record: dict[str, Any]) -> rich.table.Table:
         )
     if record["num"] < _FEW:
         caption += (
-            f". With only {record['num']} examples of each kind these numbers are mostly chance"
+            f". With only {counted(record['num'], 'example')} of each kind these numbers are mostly "
+            "chance"
         )
-    title = f"{record['num']:,} examples of each kind beside as many test examples of {record['dataset']}"
+    title = f"{counted(record['num'], 'example')} of each kind beside as many test examples of {record['dataset']}"
     table = rich.table.Table(
         "metric", title=Text(title), title_justify="left", caption=Text(caption)
     )

@@ -138,7 +138,9 @@ def show(value: Any) -> str:
 
 def _show_mean(mean: float | None, standard_error: float | None) -> str:
     """A mean with as many decimals as the two leading digits of its standard error."""
-    if mean is None or not standard_error or not math.isfinite(standard_error):
+    if standard_error is None:
+        return show(mean)
+    if mean is None or standard_error == 0 or not math.isfinite(standard_error):
         return f"{show(mean)} ± {show(standard_error)}"
     decimals = max(0, 1 - math.floor(math.log10(standard_error)))
     return f"{mean:.{decimals}f} ± {standard_error:.{decimals}f}"

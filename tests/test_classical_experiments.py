@@ -1,5 +1,6 @@
 """Runs of a Gaussian and a mixture from the command line: images, vectors, odd data, resuming, refusals."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,9 +8,13 @@ import PIL.Image
 import pytest
 
 from experiments import evaluate, sample
+from experiments.gaussian import EXPERIMENT as GAUSSIAN_EXPERIMENT
 from experiments.gaussian import __main__ as gaussian
 from experiments.latent_mixtures import fit_mixture
+from experiments.mixture import EXPERIMENT as MIXTURE_EXPERIMENT
 from experiments.mixture import __main__ as mixture
+from experiments.settings import DataInfo
+from jaxgen.data import load
 
 
 def images(folder, shape=(7, 5, 3), num=24, classes=("a", "b")):
@@ -126,11 +131,26 @@ def test_vectors_and_batches(call, tmp_path):
     assert code == 0 and "log_likelihood" in out, err
 
 
+def test_descriptions_say_what_was_chosen_for_the_data():
+    moons = DataInfo.of(load("moons"))
+    settings = MIXTURE_EXPERIMENT.defaults()
+    assert "covariances of 1 factors" in MIXTURE_EXPERIMENT.build(settings, moons, None).description
+    settings = GAUSSIAN_EXPERIMENT.defaults()
+    few = dataclasses.replace(DataInfo.of(load("digits")), num_train=64)
+    hint = "which 64 examples of 64 numbers do not determine; --shrinkage ledoit_wolf"
+    for info, is_hinted in ((few, True), (dataclasses.replace(few, num_train=65), False)):
+        assert (hint in GAUSSIAN_EXPERIMENT.build(settings, info, None).description) == is_hinted
+
+
 @pytest.mark.parametrize(
     ("program", "flags", "message"),
     [
         (gaussian, ("--steps", 2), "steps: 2, expected 1, since the fit has a closed form"),
-        (gaussian, ("--num-factors", 3), "expected 20 (the default), since it has an effect only"),
+        (
+            gaussian,
+            ("--num-factors", 3),
+            "expected None (the default), since it has an effect only",
+        ),
         (
             gaussian,
             ("--covariance", "ppca", "--num-factors", 64),
@@ -138,7 +158,7 @@ def test_vectors_and_batches(call, tmp_path):
         ),
         (mixture, ("--num-components", 1401), "num_components: 1401, expected 1 to 1400"),
         (mixture, ("--num-factors", 64), "num_factors: 64, expected 1 to 63 for 64 numbers"),
-        (mixture, ("--covariance", "full", "--num-factors", 3), "num_factors: 3, expected 8"),
+        (mixture, ("--covariance", "full", "--num-factors", 3), "num_factors: 3, expected None"),
         (
             mixture,
             ("--forgetting", 0.7),

@@ -333,3 +333,17 @@ def test_wide_data_need_no_matrix_of_their_width():
     assert max(int(np.prod(shape)) for shape in shapes) <= 12 * 64 * 64 * 3
     log_prob, _, precision = jax.jit(run)(x)
     assert np.all(np.isfinite(log_prob)) and np.all(precision > 0)
+
+
+@pytest.mark.parametrize("density", both_kinds()[:2])
+def test_masks_and_vectors_of_another_form_are_refused(density):
+    density = density[0] if isinstance(density, tuple) else density
+    x, shown = np.zeros((3, 6), np.float32), np.ones((3, 6), bool)
+    for use in (density.condition, density.fill, density.log_prob):
+        for mask in (shown[0], shown):
+            use(x, mask)
+        with pytest.raises(ValueError, match="observed: int64, expected booleans"):
+            use(x, np.array([0, 1]))
+        for bad in ((shown, x), (x[0], shown[0]), (x[:, :5], shown[0]), (x, shown[:2])):
+            with pytest.raises((AssertionError, ValueError)):
+                use(*bad)

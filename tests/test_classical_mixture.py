@@ -161,3 +161,26 @@ def test_a_start_spreads_its_means_and_tells_one_covariance():
         )
         assert sorted(np.round(np.asarray(begin.components.mean)[:, 0] / 100)) == [-1, 0, 1]
         assert np.all(begin.components.noise < 0.1)
+
+
+def test_numpy_arrays_are_fitted_outside_of_jit():
+    x = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    params = mixture.fit(jax.random.key(0), x, kind="diagonal", num_components=2, max_steps=2)
+    assert np.all(np.isfinite(params.log_prob(x)))
+
+
+def test_arrays_of_another_shape_are_refused():
+    params, x = fitted("diagonal")
+    x = np.asarray(x)
+    for bad, others in (
+        (x[:, :-1], {}),
+        (x[..., None], {}),
+        (x, {"weight": np.ones(3)}),
+        (x, {"observed": np.ones(x.shape[1], bool)}),
+    ):
+        with pytest.raises(AssertionError, match="shape"):
+            mixture.em_step(params, bad, min_variance=1e-3, **others)
+    with pytest.raises(ValueError, match="observed: float64, expected booleans"):
+        mixture.em_step(params, x, min_variance=1e-3, observed=np.ones(x.shape))
+    with pytest.raises(AssertionError, match="rank"):
+        mixture.start(jax.random.key(0), x[..., None], kind="full", num_components=2)

@@ -112,7 +112,6 @@ def test_averages_are_of_all_examples_in_float64(whole):
         np.testing.assert_allclose(summary.standard_error, error, rtol=1e-12)
     large = np.full(100_000, 16_777_217 / 3, np.float32)
     assert summarize({"x": large})["x"] == (float(large[0]), 0.0)
-    assert summarize({"x": np.ones(1, np.float32)})["x"] == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -121,3 +120,10 @@ def test_non_finite_values_are_counted_and_refused(bad):
     value[[2, 7]] = bad
     with pytest.raises(NonFiniteMetricError, match="elbo is not finite for 2 of 9 examples"):
         summarize({"rate": np.zeros(9, np.float32), "elbo": value})
+
+
+def test_one_example_has_no_standard_error():
+    one = summarize({"loss": np.array([2.0])})["loss"]
+    assert one == (2.0, None) and f"{one:.1f}" == "2.0"
+    two = summarize({"loss": np.array([1.0, 3.0])})["loss"]
+    assert two == (2.0, 1.0) and f"{two:.2f}" == "2.00 ± 1.00"

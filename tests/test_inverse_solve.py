@@ -103,11 +103,14 @@ def test_draws_do_not_depend_on_the_batch(name):
     np.testing.assert_allclose(run(np.array([1])), run(np.arange(3))[:, 1:2], atol=1e-3)
 
 
+NARROW = inverse.GaussianPrior(FullGaussian(jnp.zeros(2), jnp.eye(2)))
 REFUSED = {
     r"method: 'ddrm', expected langevin, map for LatentPrior": ("langevin", {"method": "ddrm"}),
     r"noise_std: -0.1, expected at least 0": ("exact", {"noise_std": -0.1}),
     r"y: of shape \(2, 4\), expected \(B, 3\)": ("exact", {"y": jnp.zeros((2, 4))}),
     r"num_draws: 0, expected at least 1": ("exact", {"num_draws": 0}),
+    r"num_steps: 0, expected at least 1": ("langevin", {"num_steps": 0}),
+    r"prior: a density of 2 numbers, expected \d+": ("narrow", {}),
 }
 
 
@@ -117,7 +120,8 @@ def test_what_does_not_fit_is_refused(message):
     given = {"y": jnp.zeros((2, SEEN)), "noise_std": STD, "method": "auto", **changed}
     y, std, method = (given.pop(n) for n in ("y", "noise_std", "method"))
     with pytest.raises(ValueError, match=message):
-        inverse.solve(jax.random.key(0), PRIORS[name], OPERATOR, y, std, method, **given)
+        prior = NARROW if name == "narrow" else PRIORS[name]
+        inverse.solve(jax.random.key(0), prior, OPERATOR, y, std, method, **given)
 
 
 def test_ranks_under_a_mixture_are_uniform():

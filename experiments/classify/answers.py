@@ -118,18 +118,14 @@ def table_of(answers: list[Answers]) -> rich.table.Table:
     for each in answers:
         table.add_column(each.name, justify="right")
     for name, words in _ROWS.items():
-        table.add_row(words, *(_text(each.summaries[name]) for each in answers))
+        table.add_row(words, *(f"{each.summaries[name]:.4f}" for each in answers))
     errors = (f"{each.reliability.expected_error:.4f}" for each in answers)
     table.add_row("expected calibration error", *errors)
     difference = accuracy_difference(answers)
     if difference is not None:
-        caption = f"accuracy of Bayes' rule less that of the plain classifier: {_text(difference)}"
+        caption = f"accuracy of Bayes' rule less that of the plain classifier: {difference:.4f}"
         table.caption = Text(caption)
     return table
-
-
-def _text(summary: Summary) -> str:
-    return f"{summary.mean:.4f} ± {summary.standard_error:.4f}"
 
 
 def record_of(

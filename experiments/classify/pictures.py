@@ -43,8 +43,7 @@ def _confusion(prior: ClassPrior, examples: Examples, answers: list[Answers]) ->
     for i, each in enumerate(answers):
         counts = confusion_matrix(each, examples.label)
         axes = figure.add_subplot(1, len(answers), i + 1)
-        accuracy = each.summaries["correct"]
-        title = f"{each.name}: accuracy {accuracy.mean:.3f} ± {accuracy.standard_error:.3f}"
+        title = f"{each.name}: accuracy {each.summaries['correct']:.3f}"
         plots.style_axes(axes, title=title, xlabel="class given", ylabel="true class")
         axes.grid(visible=False)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

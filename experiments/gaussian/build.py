@@ -11,11 +11,13 @@ from experiments.ranges import require, require_default
 from experiments.settings import DataInfo, ImportanceSampling
 from jaxgen.classical import gaussian
 from jaxgen.classical.vectors import noise_variance
+from jaxgen.data import counted
 from jaxgen.inverse.image_priors import gaussian_of_pixels
 from jaxgen.types import Array
 
 GaussianSettings = RunSettings[Settings, NoSettings, ImportanceSampling]
 
+_NUM_FACTORS = 20  # If the settings have none and the data allow it.
 _COEFFICIENTS: dict[str, Callable[[Array], Array]] = {
     "ledoit_wolf": gaussian.ledoit_wolf,
     "oas": gaussian.oas,
@@ -31,7 +33,7 @@ def build(settings: GaussianSettings, info: DataInfo, path: pathlib.Path | None)
     """Builds the algorithm, whose step fits all examples, or as many as the batch size says."""
     own, plan = settings.model, settings.plan
     require(plan.steps == 1, "steps", plan.steps, "1, since the fit has a closed form")
-    num = plan.batch_size or info.num_train
+    num, size = plan.batch_size or info.num_train, math.prod(info.shape)
     if info.levels is None:
         require_default(settings.evaluation, "importance_samples", "the data are vectors")
     noise = noise_variance(info.levels)
@@ -41,24 +43,26 @@ def build(settings: GaussianSettings, info: DataInfo, path: pathlib.Path | None)
             _fit_full, shrinkage=own.shrinkage, noise_variance=noise
         )
         words += "" if own.shrinkage == "none" else f", {own.shrinkage.replace('_', '-')} shrinkage"
+        if own.shrinkage == "none" and num <= size:
+            words += f", which {counted(num, 'example')} of {size:,} numbers do not determine; "
+            words += "--shrinkage ledoit_wolf or --covariance ppca"
     else:
-        size = math.prod(info.shape)
         largest = min(num, size) - 1
-        is_good = own.num_factors <= largest
+        num_factors = own.num_factors or max(min(_NUM_FACTORS, largest), 1)
         expected = f"1 to {largest} ({num} examples of {size} numbers)"
-        require(is_good, "num_factors", own.num_factors, expected)
+        require(num_factors <= largest, "num_factors", num_factors, expected)
         if own.covariance == "ppca":
             fit = functools.partial(
-                gaussian.fit_ppca, num_factors=own.num_factors, noise_variance=noise
+                gaussian.fit_ppca, num_factors=num_factors, noise_variance=noise
             )
         else:
             fit = functools.partial(
                 gaussian.fit_factor_analysis,
-                num_factors=own.num_factors,
+                num_factors=num_factors,
                 num_steps=own.em_steps,
                 noise_variance=noise,
             )
-        words += f", {own.num_factors} factors"
+        words += f", {num_factors} factors"
     if plan.batch_size:
         words += f", of {num:,} random train examples"
     algorithm = gaussian.gaussian_algorithm(

@@ -13,7 +13,7 @@ import rich.table
 from experiments.experiment import Trained
 from jaxgen.classical import gaussian
 from jaxgen.classical.vectors import to_vectors
-from jaxgen.data import subset
+from jaxgen.data import counted, subset
 from jaxgen.files import write_atomically
 from jaxgen.pixels import dequantize
 
@@ -70,7 +70,7 @@ def diagnose(trained: Trained) -> None:
         "of test examples",
         title="Is the data Gaussian? z: a number given all others, in standard deviations",
         title_justify="left",
-        caption=f"{num} test examples of {size} numbers",
+        caption=f"{counted(num, 'test example')} of {size} numbers",
     )
     table.add_column("seen", justify="right")
     table.add_column("draws of the Gaussian", justify="right")

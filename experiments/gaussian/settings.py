@@ -20,8 +20,8 @@ class Settings:
     )
     """How the covariance is drawn towards a multiple of the identity, which fewer examples than
     numbers need."""
-    num_factors: Annotated[int, AT_LEAST_1, _OF_FACTORS] = 20
-    """Factors."""
+    num_factors: Annotated[int | None, AT_LEAST_1, _OF_FACTORS] = None
+    """Factors; by default 20, or as many as the data allow."""
     em_steps: Annotated[int, AT_LEAST_1, OnlyWith(covariance=("factor_analysis",))] = 100
     """Iterations of EM behind the factor analysis."""
 

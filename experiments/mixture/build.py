@@ -13,6 +13,7 @@ from jaxgen.inverse.image_priors import gaussian_of_pixels
 
 MixtureSettings = RunSettings[Settings, NoSettings, ImportanceSampling]
 
+_NUM_FACTORS = 8  # If the settings have none and the numbers are enough.
 _WORDS = {"ppca": "PPCA", "factor_analysis": "factor-analysis"}
 
 
@@ -24,9 +25,9 @@ def build(settings: MixtureSettings, info: DataInfo, path: pathlib.Path | None) 
     expected = f"1 to {num}, the number of examples of a step"
     require(is_good, "num_components", own.num_components, expected)
     has_factors = own.covariance in ("ppca", "factor_analysis")
-    is_good = not has_factors or own.num_factors < size
+    num_factors = own.num_factors or max(min(_NUM_FACTORS, size - 1), 1) if has_factors else 0
     expected = f"1 to {size - 1} for {size} numbers; diagonal or full covariances have none"
-    require(is_good, "num_factors", own.num_factors, expected)
+    require(num_factors < size, "num_factors", num_factors, expected)
     if info.levels is None:
         require_default(settings.evaluation, "importance_samples", "the data are vectors")
     if not settings.plan.batch_size:
@@ -36,13 +37,13 @@ def build(settings: MixtureSettings, info: DataInfo, path: pathlib.Path | None) 
         levels=info.levels,
         kind=own.covariance,
         num_components=own.num_components,
-        num_factors=own.num_factors if has_factors else 0,
+        num_factors=num_factors,
         min_variance=own.min_variance,
         forgetting=own.forgetting if settings.plan.batch_size else None,
         num_importance_samples=0 if info.levels is None else settings.evaluation.importance_samples,
     )
     words = f"EM of {own.num_components} Gaussians, {_WORDS.get(own.covariance, own.covariance)}"
-    words += f" covariances of {own.num_factors} factors" * has_factors
+    words += f" covariances of {num_factors} factors" * has_factors
     words += " covariances" * (not has_factors)
     words += f", stepwise on batches of {settings.plan.batch_size:,}" * bool(
         settings.plan.batch_size

@@ -18,8 +18,10 @@ class Settings:
     numbers (ppca) or of a variance of its own in each."""
     num_components: Annotated[int, AT_LEAST_1] = 10
     """Gaussians."""
-    num_factors: Annotated[int, AT_LEAST_1, OnlyWith(covariance=("ppca", "factor_analysis"))] = 8
-    """Factors of each."""
+    num_factors: Annotated[
+        int | None, AT_LEAST_1, OnlyWith(covariance=("ppca", "factor_analysis"))
+    ] = None
+    """Factors of each; by default 8, or one fewer than there are numbers."""
     min_variance: Annotated[float, POSITIVE] = 1e-4
     """Floor of the covariances' eigenvalues, as a share of the mean variance of the data."""
     forgetting: Annotated[float, Range(0.5, 1.0, is_open=True, is_closed=True)] = 0.6

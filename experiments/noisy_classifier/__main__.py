@@ -44,7 +44,7 @@ def main() -> None:
     state = course.train_beside(trained, algorithm, plan, folder)
     values = evaluate(algorithm, state, labelled(dataset.test), jax.random.key(EVALUATION_SEED))
     for name, summary in summarize(values).items():
-        print(f"test {name.replace('_', ' ')}: {summary.mean:.4f} ± {summary.standard_error:.4f}")
+        print(f"test {name.replace('_', ' ')}: {summary:.4f}")
     print(f"classifier: {folder}")
 
 

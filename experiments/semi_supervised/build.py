@@ -20,7 +20,7 @@ from experiments.ranges import require
 from experiments.semi_supervised.settings import Settings
 from experiments.settings import DataInfo
 from jaxgen import vae
-from jaxgen.data import Split, balanced_indices, labelled, with_labels_of
+from jaxgen.data import Split, balanced_indices, counted, labelled, with_labels_of
 from jaxgen.files import write_atomically
 from jaxgen.training.evaluation import evaluate, summarize
 from jaxgen.vae import likelihoods
@@ -105,13 +105,12 @@ def _errors(trained: Trained, algorithm: Any, state: Any) -> np.ndarray:
 
 def _record(trained: Trained, values: dict[str, np.ndarray]) -> None:
     own, num = trained.settings.model, len(values["M2"])
-    title = f"Test error with {own.num_labels:,} labels, {num:,} test examples"
+    title = f"Test error with {own.num_labels:,} labels, {counted(num, 'test example')}"
     table = rich.table.Table("classifier", title=title, title_justify="left")
-    table.add_column("error (%)", justify="right")
-    table.add_column("standard error", justify="right")
+    table.add_column("error (%) ± standard error", justify="right")
     summaries = summarize(values)
-    for name, (mean, error) in summaries.items():
-        table.add_row(name, f"{100 * mean:.2f}", f"{100 * error:.2f}")
+    for name, summary in summarize({name: 100 * error for name, error in values.items()}).items():
+        table.add_row(name, f"{summary:.2f}")
     rich.console.Console().print(table)
     record = {
         "num_labels": own.num_labels,

@@ -10,7 +10,7 @@ from jaxgen.data.few_labels import balanced_indices, with_labels_of
 from jaxgen.data.load import load
 from jaxgen.data.pipeline import batch_indices, chunk_indices, stream
 from jaxgen.data.subset import subset, subset_indices
-from jaxgen.data.text import printable
+from jaxgen.data.text import counted, printable
 from jaxgen.data.view import labelled
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "balanced_indices",
     "batch_indices",
     "chunk_indices",
+    "counted",
     "describe",
     "labelled",
     "load",

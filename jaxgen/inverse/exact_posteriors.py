@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.arrays import example_keys
+from jaxgen.classical.mixture.density import Mixture
 from jaxgen.classical.oracles import linear_posterior
 from jaxgen.inverse.image_priors import CompletionPrior, GaussianPrior
 from jaxgen.inverse.linear_operator import Operator
@@ -36,8 +37,14 @@ def draw_exactly(
 
     Returns:
         `[D, B, *shape]`.
+
+    Raises:
+        ValueError: if the prior is of another number of numbers.
     """
-    size = math.prod(operator.shape)
+    size, density = math.prod(operator.shape), prior.density
+    given = (density.components if isinstance(density, Mixture) else density).mean.shape[-1]
+    if given != size:
+        raise ValueError(f"prior: a density of {given} numbers, expected {size}, as images have")
     columns = operator(jnp.eye(size).reshape(size, *operator.shape))
     matrix = columns.reshape(size, -1).T
     offset = operator(jnp.full((1, *operator.shape), prior.offset))

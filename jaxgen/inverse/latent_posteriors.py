@@ -90,9 +90,14 @@ def descend(
     Returns:
         ``(latents [C, B, ...], energy [C, B])`` of the lowest place that each has seen.
 
+    Raises:
+        ValueError: if `num_steps` is below 1.
+
     Source:
         Bora et al. 2017, "Compressed sensing using generative models", section 3.
     """
+    if num_steps < 1:
+        raise ValueError(f"num_steps: {num_steps}, expected at least 1")
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
 
     def value_and_gradient(u: Array) -> tuple[Array, Array]:

@@ -11,7 +11,8 @@ import chex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxgen.metrics.points import as_pair, as_points, counted
+from jaxgen.data.text import counted
+from jaxgen.metrics.points import as_pair, as_points
 
 MIN_POINTS = 2
 """Of each set: one point has no covariance."""
@@ -54,7 +55,7 @@ class Moments(NamedTuple):
     def covariance(self) -> np.ndarray:
         """The unbiased covariance, `scatter / (N - 1)`, `[D, D]`; it needs two points."""
         if self.num < 2:
-            raise ValueError(f"covariance: {counted(self.num)}, expected at least 2")
+            raise ValueError(f"covariance: {counted(self.num, 'point')}, expected at least 2")
         return self.scatter / (self.num - 1)
 
 

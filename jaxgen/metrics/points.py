@@ -6,23 +6,12 @@ import chex
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxgen.data.text import counted
+
 Points = np.ndarray
 """Features or points, float64 `[N, D]`."""
 
 _BLOCK_VALUES = 2**22
-
-
-def counted(num: int, noun: str = "point") -> str:
-    """Write a number with its noun.
-
-    Args:
-        num: the number.
-        noun: what there is so many of, in the singular.
-
-    Returns:
-        Such as `1 point` or `1,200 points`.
-    """
-    return f"{num:,} {noun}{'' if num == 1 else 's'}"
 
 
 def check_points(name: str, x: ArrayLike, *, at_least: int = 0) -> np.ndarray:
@@ -43,7 +32,7 @@ def check_points(name: str, x: ArrayLike, *, at_least: int = 0) -> np.ndarray:
     points = np.asarray(x)
     chex.assert_rank(points, 2)
     if len(points) < at_least:
-        raise ValueError(f"{name}: {counted(len(points))}, expected at least {at_least}")
+        raise ValueError(f"{name}: {counted(len(points), 'point')}, expected at least {at_least}")
     if not np.issubdtype(points.dtype, np.integer):
         bad = int(np.count_nonzero(~np.isfinite(points).all(axis=1)))
         if bad:

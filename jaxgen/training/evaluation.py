@@ -22,11 +22,16 @@ class Summary(NamedTuple):
 
     Attributes:
         mean: over the examples.
-        standard_error: of that mean.
+        standard_error: of that mean; None of a single example.
     """
 
     mean: float
-    standard_error: float
+    standard_error: float | None
+
+    def __format__(self, spec: str) -> str:
+        """Writes both numbers by the format of one: `f"{summary:.2f}"` is such as `1.00 ± 0.25`."""
+        mean = format(self.mean, spec)
+        return mean if self.standard_error is None else f"{mean} ± {self.standard_error:{spec}}"
 
 
 def evaluate(
@@ -86,7 +91,8 @@ def summarize(metrics: dict[str, np.ndarray]) -> dict[str, Summary]:
             raise NonFiniteMetricError(
                 f"{name} is not finite for {num_bad} of {len(values)} examples"
             )
-        error = float(np.std(values)) / math.sqrt(max(len(values) - 1, 1))
+        num = len(values)
+        error = float(np.std(values)) / math.sqrt(num - 1) if num > 1 else None
         summaries[name] = Summary(float(np.mean(values)), error)
     return summaries
 

@@ -1,6 +1,5 @@
 """A Gaussian by a few factors and independent noise: factor analysis, PPCA, diagonal."""
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -8,7 +7,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 
 from jaxgen.arrays import at_least_float32, example_keys, sample_by_example, split_keys
 from jaxgen.classical.gaussian.conditional import GaussianConditional
-from jaxgen.classical.gaussian.protocol import LOG_2_PI, log_det
+from jaxgen.classical.gaussian.protocol import LOG_2_PI, check_vectors, log_det
 from jaxgen.classical.products import einsum
 from jaxgen.types import Array, Key
 
@@ -32,7 +31,7 @@ class FactorGaussian:
 
     def log_prob(self, x: Array, observed: Array | None = None) -> Array:
         """Log-density of ``x [B, n]``, or of what is observed of it: `[B]` in nats."""
-        chex.assert_shape(x, (None, len(self.mean)))
+        check_vectors(x, len(self.mean), observed)
         x = at_least_float32(x) - self.mean[None]
         weight, inner = self.weigh(observed)
         is_seen = weight > 0.0
@@ -51,6 +50,7 @@ class FactorGaussian:
 
     def fill(self, x: Array, observed: Array) -> Array:
         """The expectation of all numbers given those observed, `[B, n]`."""
+        check_vectors(x, len(self.mean), observed)
         x = at_least_float32(x)
         z = self.scores(x - self.mean[None], *self.weigh(observed))
         filled = self.mean[None] + einsum("nq,bq->bn", self.factors, z)
@@ -58,6 +58,7 @@ class FactorGaussian:
 
     def condition(self, x: Array, observed: Array) -> "GaussianConditional":
         """The distribution of all numbers given those of ``x [B, n]`` that are observed."""
+        check_vectors(x, len(self.mean), observed)
         return GaussianConditional(self, x, observed)
 
     def multiply(self, x: Array) -> Array:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -10,7 +9,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 
 from jaxgen.arrays import at_least_float32, sample_by_example
 from jaxgen.classical.gaussian.conditional import GaussianConditional
-from jaxgen.classical.gaussian.protocol import LOG_2_PI, log_det
+from jaxgen.classical.gaussian.protocol import LOG_2_PI, check_vectors, log_det
 from jaxgen.classical.products import einsum
 from jaxgen.types import Array, Key
 
@@ -29,7 +28,7 @@ class FullGaussian:
 
     def log_prob(self, x: Array, observed: Array | None = None) -> Array:
         """Log-density of ``x [B, n]``, or of what is observed of it: `[B]` in nats."""
-        chex.assert_shape(x, (None, len(self.mean)))
+        check_vectors(x, len(self.mean), observed)
         x = at_least_float32(x) - self.mean[None]
         if observed is None:
             return _log_density(self._whiten(x), self.cholesky, x.shape[1])
@@ -42,6 +41,7 @@ class FullGaussian:
 
     def fill(self, x: Array, observed: Array) -> Array:
         """The expectation of all numbers given those observed, `[B, n]`."""
+        check_vectors(x, len(self.mean), observed)
         x = at_least_float32(x)
         centred = x - self.mean[None]
         filled = self.mean[None] + self._by_mask(self._regression, centred, observed)
@@ -49,6 +49,7 @@ class FullGaussian:
 
     def condition(self, x: Array, observed: Array) -> "GaussianConditional":
         """The distribution of all numbers given those of ``x [B, n]`` that are observed."""
+        check_vectors(x, len(self.mean), observed)
         return GaussianConditional(self, x, observed)
 
     def multiply(self, x: Array) -> Array:

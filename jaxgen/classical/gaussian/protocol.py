@@ -8,6 +8,7 @@ no inverse is formed.
 import math
 from typing import Protocol
 
+import chex
 import jax.numpy as jnp
 
 from jaxgen.types import Array, Key
@@ -62,6 +63,28 @@ class Gaussian(Protocol):
     def covariance(self) -> Array:
         """C, `[n, n]`."""
         ...
+
+
+def check_vectors(x: Array, size: int, observed: Array | None = None) -> None:
+    """Checks vectors, and which of their numbers are said to be known.
+
+    Args:
+        x: `[B, n]`.
+        size: n.
+        observed: true where a number is known, `[n]` or `[B, n]`; None for all.
+
+    Raises:
+        AssertionError: if a shape is another.
+        ValueError: if the mask is not one of booleans, such as numbers or places.
+    """
+    chex.assert_shape(x, (None, size))
+    if observed is None:
+        return
+    if observed.dtype != bool:
+        raise ValueError(
+            f"observed: {observed.dtype}, expected booleans, true where a number is known"
+        )
+    chex.assert_shape(observed, (size,) if observed.ndim == 1 else (len(x), size))
 
 
 def log_det(cholesky: Array) -> Array:

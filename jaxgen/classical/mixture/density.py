@@ -10,6 +10,7 @@ from flax import struct
 from jaxgen.arrays import example_keys, split_keys
 from jaxgen.classical.gaussian.factor import FactorGaussian
 from jaxgen.classical.gaussian.full import FullGaussian
+from jaxgen.classical.gaussian.protocol import check_vectors
 from jaxgen.types import Array, Key, PyTree
 
 Kind = Literal["full", "tied", "diagonal", "spherical", "ppca", "factor_analysis"]
@@ -84,6 +85,7 @@ class Mixture:
 
     def condition(self, x: Array, observed: Array) -> "MixtureConditional":
         """The distribution of all numbers given those of ``x [B, n]`` that are observed."""
+        check_vectors(x, self.components.mean.shape[1], observed)
         return MixtureConditional(self, x, observed)
 
     def expectation(self) -> Array:

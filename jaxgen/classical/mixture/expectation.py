@@ -8,12 +8,13 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import at_least_float32
 from jaxgen.classical.gaussian.factor import FactorGaussian
-from jaxgen.classical.gaussian.protocol import LOG_2_PI
+from jaxgen.classical.gaussian.protocol import LOG_2_PI, check_vectors
 from jaxgen.classical.mixture.density import Mixture
 from jaxgen.classical.mixture.expected_sums import Sums, component_sums, observed_trace
 from jaxgen.classical.products import einsum
@@ -62,8 +63,12 @@ def expect(
         incomplete data via an EM approach".
     """
     num = len(x)
-    size = min(_BLOCK, num)
+    check_vectors(x, mixture.components.mean.shape[1], observed)
+    if observed is not None:
+        chex.assert_equal_shape([x, observed])
     given = jnp.ones(num) if weight is None else at_least_float32(weight)
+    chex.assert_shape(given, (num,))
+    size = min(_BLOCK, num)
     block = _Block(x, given, observed)
     padding = -num % size
     padded = jax.tree.map(lambda a: jnp.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1)), block)
@@ -88,9 +93,9 @@ def expect(
 
 
 def _assign(joint: Array, weight: Array) -> tuple[Array, Array]:
-    """Log-densities `[b]` and weighted responsibilities `[b, K]` of ``ln pi_k N_k``, `[b, K]`."""
-    log_prob = jax.nn.logsumexp(joint, axis=1)
-    return log_prob, jnp.exp(joint - log_prob[:, None]) * weight[:, None]
+    """Log-densities `[b]` and weighted responsibilities `[K, b]` of ``ln pi_k N_k``, `[K, b]`."""
+    log_prob = jax.nn.logsumexp(joint, axis=0)
+    return log_prob, jnp.exp(joint - log_prob[None]) * weight[None]
 
 
 def _by_components(mixture: Mixture, noise_variance: float) -> _ExpectBlock:
@@ -100,19 +105,19 @@ def _by_components(mixture: Mixture, noise_variance: float) -> _ExpectBlock:
 
     def run(block: _Block) -> tuple[Sums, Array]:
         x, observed = block.x, block.observed
-        joint = mixture.joint_log_prob(x, observed)
+        joint = mixture.joint_log_prob(x, observed).T
         if noise_variance and observed is None:
-            joint -= 0.5 * noise_variance * traces[None]
+            joint -= 0.5 * noise_variance * traces[:, None]
         elif noise_variance and observed is not None:
             joint -= (
                 0.5
                 * noise_variance
-                * mixture.over_components(functools.partial(observed_trace, observed=observed)).T
+                * mixture.over_components(functools.partial(observed_trace, observed=observed))
             )
         log_prob, weights = _assign(joint, block.weight)
         sums = mixture.over_components(
             lambda gaussian, weight: component_sums(gaussian, x, weight, observed, noise_variance),
-            weights.T,
+            weights,
         )
         return sums, log_prob
 
@@ -134,10 +139,10 @@ def _by_products(mixture: Mixture, gaussian: FactorGaussian, noise_variance: flo
     def run(block: _Block) -> tuple[Sums, Array]:
         x = block.x - centre[None]
         pair = jnp.concatenate([x**2, x], axis=1)
-        joint = einsum("bi,ki->bk", pair, coefficients) + constant[None]
+        joint = einsum("ki,bi->kb", coefficients, pair) + constant[:, None]
         log_prob, weights = _assign(joint, block.weight)
-        xx, x = jnp.split(einsum("bk,bi->ki", weights, pair), 2, axis=1)
-        count = jnp.sum(weights, axis=0)
+        xx, x = jnp.split(einsum("kb,bi->ki", weights, pair), 2, axis=1)
+        count = jnp.sum(weights, axis=1)
         total = count[:, None]
         xx += total * (mean**2 + noise_variance) - 2.0 * mean * x
         empty = jnp.zeros((*mean.shape, 0), mean.dtype)

@@ -1,5 +1,6 @@
 """Where EM begins: means by k-means++, and one covariance for all of what they leave."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -45,6 +46,7 @@ def start(
     Source:
         Arthur & Vassilvitskii 2007, "k-means++: the advantages of careful seeding", section 2.2.
     """
+    chex.assert_rank(x, 2)
     num, size = x.shape
     _check(kind, num_components, num_factors, num, size)
     x = at_least_float32(x)
