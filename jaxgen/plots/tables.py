@@ -12,7 +12,7 @@ from jaxgen.plots.sheets import BACKGROUND, check_images, image_grid, to_display
 from jaxgen.plots.style import DPI, INK, figure_png, printable
 
 LABELLED_TILE = 96
-_CHARACTER = 7  # Pixels of a letter, about.
+_CHARACTER = 10  # Pixels that one takes in the name of a column, at most on average.
 
 
 def labelled_grid(
