@@ -25,7 +25,9 @@ def build(settings: MixtureSettings, info: DataInfo, path: pathlib.Path | None) 
     expected = f"1 to {num}, the number of examples of a step"
     require(is_good, "num_components", own.num_components, expected)
     has_factors = own.covariance in ("ppca", "factor_analysis")
-    num_factors = own.num_factors or max(min(_NUM_FACTORS, size - 1), 1) if has_factors else 0
+    num_factors = 0
+    if has_factors:
+        num_factors = own.num_factors or max(min(_NUM_FACTORS, size - 1), 1)
     expected = f"1 to {size - 1} for {size} numbers; diagonal or full covariances have none"
     require(num_factors < size, "num_factors", num_factors, expected)
     if info.levels is None:
