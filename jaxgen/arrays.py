@@ -13,12 +13,11 @@ def at_least_float32(x: Array) -> Array:
     """Widens half precision and integers, in which sums over many values lose their digits.
 
     Args:
-        x: of any shape and real type, of NumPy too.
+        x: of any shape and real type.
 
     Returns:
         `x` in float32, or unchanged if it is float64.
     """
-    x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 

@@ -99,7 +99,7 @@ def test_masks_that_an_order_cannot_serve_are_refused_with_one_that_can():
         check_mask(known_mask("upper_half", 5, 7), raster)
     hole = np.ones((5, 7), bool)
     hole[2, 3] = False
-    with pytest.raises(ValueError, match="expected another mask"):
+    with pytest.raises(ValueError, match="expected one that an order can complete"):
         check_mask(hole, raster)
     with pytest.raises(ValueError, match="mask: hides no pixel"):
         check_mask(np.ones((5, 7), bool), raster)

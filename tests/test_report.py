@@ -211,7 +211,7 @@ def test_page_is_replaced_and_nothing_else_written_or_printed(run_dir, capsys):
         ((-110.123456, 0.523), "-110.12 ± 0.52"),
         ((12345.6, 321.0), "12346 ± 321"),
         ((2.5, 0.0), "2.5 ± 0"),
-        ((None, None), "none ± none"),
+        ((None, None), "none"),
     ],
 )
 def test_means_have_as_many_digits_as_their_error_allows(run_dir, summary, expected):

@@ -70,7 +70,7 @@ def em_step(
         section 2; on batches Cappe & Moulines 2009, "On-line expectation-maximization algorithm for
         latent data models", equation 12.
     """
-    x = at_least_float32(x)
+    x = jnp.asarray(at_least_float32(x))
     sums, log_prob = expect(
         mixture, x, weight=weight, observed=observed, noise_variance=noise_variance
     )
@@ -119,7 +119,7 @@ def fit(
         Dempster et al. 1977, "Maximum likelihood from incomplete data via the EM algorithm",
         section 2.
     """
-    x = at_least_float32(x)
+    x = jnp.asarray(at_least_float32(x))
     floor = variance_floor(x, min_variance)
     begin = start(
         key,
