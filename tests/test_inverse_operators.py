@@ -171,3 +171,21 @@ REFUSED = {
 def test_what_does_not_fit_is_refused(message):
     with pytest.raises(ValueError, match=message):
         REFUSED[message]()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int32])
+def test_integers_are_measured_as_their_floats(kind):
+    shape = (6, 6, 3)
+    blur = operators.blur(kernels.gaussian(0.5), shape)
+    made = (
+        operators.grey(shape),
+        operators.compressed_sensing(jax.random.key(0), 5, shape),
+        stack(operators.identity(shape), operators.grey(shape)),
+        operators.downsample(2, shape) @ blur,
+    )
+    x = np.random.default_rng(0).integers(0, 256, (2, *shape)).astype(kind)
+    for operator in made:
+        np.testing.assert_allclose(operator(x), operator(x.astype(np.float32)), rtol=1e-6)
+        y = np.random.default_rng(1).integers(0, 256, (2, *operator.out_shape)).astype(kind)
+        for back in (operator.adjoint, operator.pinv):
+            np.testing.assert_allclose(back(y), back(y.astype(np.float32)), rtol=1e-6, atol=1e-4)

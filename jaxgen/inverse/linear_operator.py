@@ -10,6 +10,7 @@ from flax import struct
 from jax.scipy.sparse.linalg import cg
 from jax.tree_util import Partial
 
+from jaxgen.arrays import at_least_float32
 from jaxgen.inverse.spectra import Spectrum
 from jaxgen.types import Array, Key
 
@@ -46,13 +47,14 @@ class Operator:
         return jax.eval_shape(self.apply, _like(1, self.shape, jnp.float32)).shape[1:]
 
     def __call__(self, x: Array) -> Array:
-        """Measures examples `[B, *shape]`; raises ValueError where the shape is another."""
+        """Measures examples `[B, *shape]`, integers as float32; raises ValueError for others."""
         _check("x", x, self.shape)
-        return self.apply(x)
+        return self.apply(at_least_float32(x))
 
     def adjoint(self, y: Array) -> Array:
         """Applies H' to measurements `[B, *out_shape]`; gives `[B, *shape]`."""
         _check("y", y, self.out_shape)
+        y = at_least_float32(y)
         (x,) = jax.linear_transpose(self.apply, _like(len(y), self.shape, y.dtype))(y)
         return x
 
@@ -62,6 +64,7 @@ class Operator:
             # Not through H H', which has no inverse where measurements repeat each other.
             return _solve_each(lambda x: self.adjoint(self.apply(x)), self.adjoint(y))
         _check("y", y, self.out_shape)
+        y = at_least_float32(y)
         least = _TOLERANCE * self.spectrum.largest
         inverse = Partial(lambda s: jnp.where(s > least, 1.0 / jnp.maximum(s, least), 0.0))
         return self.spectrum.on_y(inverse, y)
