@@ -94,6 +94,15 @@ def test_total_variation_reaches_the_minimum_of_another_optimizer(weight):
     assert reached < lowest + 2e-3 * abs(lowest)
 
 
+@pytest.mark.parametrize("weight", [1e-3, 1e-1])
+def test_total_variation_fills_what_is_hidden(weight):
+    known = np.arange(8)[:, None] * np.ones(8) < 4
+    operator = operators.mask(known, (8, 8, 1))
+    x = jnp.full((1, 8, 8, 1), 0.8)
+    # The constant image costs nothing, and nothing else does.
+    np.testing.assert_allclose(total_variation.restore(operator, operator(x), weight), x, atol=5e-3)
+
+
 def test_total_variation_at_its_limits():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 4, 1)), jnp.float32)
     same = operators.identity((5, 4, 1))
