@@ -347,3 +347,16 @@ def test_masks_and_vectors_of_another_form_are_refused(density):
         for bad in ((shown, x), (x[0], shown[0]), (x[:, :5], shown[0]), (x, shown[:2])):
             with pytest.raises((AssertionError, ValueError)):
                 use(*bad)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"shrinkage": -0.1}, r"shrinkage: -0.1, expected in \[0, 1\]"),
+        ({"shrinkage": float("nan")}, "shrinkage: nan"),
+        ({"min_variance": -1.0}, "min_variance: -1.0, expected at least 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        gaussian.fit(ROWS, **numbers)

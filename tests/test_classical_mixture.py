@@ -184,3 +184,18 @@ def test_arrays_of_another_shape_are_refused():
         mixture.em_step(params, x, min_variance=1e-3, observed=np.ones(x.shape))
     with pytest.raises(AssertionError, match="rank"):
         mixture.start(jax.random.key(0), x[..., None], kind="full", num_components=2)
+
+
+@pytest.mark.parametrize("name", ["min_variance", "tolerance"])
+def test_negative_numbers_are_refused(name):
+    x = np.zeros((5, 2), np.float32)
+    with pytest.raises(ValueError, match=f"{name}: -1.0, expected at least 0"):
+        mixture.fit(jax.random.key(0), x, kind="full", num_components=2, **{name: -1.0})
+
+
+def test_no_example_is_refused():
+    params, x = fitted("diagonal")
+    with pytest.raises(ValueError, match="x: 0 examples, expected at least 1"):
+        mixture.em_step(params, x[:0], min_variance=1e-3)
+    with pytest.raises(ValueError, match="x: 0 examples, expected at least 1"):
+        mixture.start(jax.random.key(0), x[:0], kind="full", num_components=1)

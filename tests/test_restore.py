@@ -217,19 +217,15 @@ def test_a_task_that_is_refused_leaves_the_others(call, runs, tmp_path):
 def test_runs_that_cannot_serve_are_left_out(call, runs, tmp_path, monkeypatch):
     names = ("moons", "gaussian", "redrawn", "flow")
     paths = [runs / name for name in names]
-    restored = solvers.restore_run
-
-    def without_prior(run, **settings):
-        found = restored(run, **settings)
-        is_flow = run.experiment.name == "flow"
-        return found._replace(method=found.method._replace(prior=None)) if is_flow else found
-
-    monkeypatch.setattr(solvers, "restore_run", without_prior)
+    has_prior = solvers.has_prior
+    monkeypatch.setattr(
+        solvers, "has_prior", lambda run: run.experiment.name != "flow" and has_prior(run)
+    )
     code, out, errors = call(restore, *paths, "--num", 1, "--out", tmp_path / "out")
     assert code == 0, errors
-    assert f"left out: {paths[0]}, since it is of vectors" in out
+    for path in (paths[0], paths[3]):
+        assert f"left out: {path}, without a prior" in out
     assert f"left out: {paths[2]}, since its data are not those of {paths[1]}" in out
-    assert "left out: flow, without a prior" in out
     rows = json.loads((tmp_path / "out/restored.json").read_text())["rows"]
     assert [row["run"] for row in rows] == ["total variation", "gaussian"]
 
@@ -273,7 +269,7 @@ def refused_lines(runs, tmp_path):
         "expected one that an order can complete": (
             *(runs / "autoregressive", "--task", "box", "--noise", 0),
         ),
-        "moons, of vectors, expected runs of images": (runs / "moons",),
+        "runs: none with a prior, expected one at least": (runs / "moons",),
         "operator: expected a mask of whole pixels": (
             *(runs / "autoregressive", "--task", "deblurring", "--noise", 0),
         ),

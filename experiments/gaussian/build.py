@@ -4,6 +4,7 @@ import functools
 import math
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 from experiments.experiment import Method, NoSettings, RunSettings
 from experiments.gaussian.settings import Settings
@@ -17,6 +18,7 @@ from jaxgen.types import Array
 
 GaussianSettings = RunSettings[Settings, NoSettings, ImportanceSampling]
 
+Fit = Callable[[Array], gaussian.Gaussian]
 _NUM_FACTORS = 20  # If the settings have none and the data allow it.
 _COEFFICIENTS: dict[str, Callable[[Array], Array]] = {
     "ledoit_wolf": gaussian.ledoit_wolf,
@@ -31,38 +33,12 @@ _WORDS = {
 
 def build(settings: GaussianSettings, info: DataInfo, path: pathlib.Path | None) -> Method:
     """Builds the algorithm, whose step fits all examples, or as many as the batch size says."""
-    own, plan = settings.model, settings.plan
+    plan = settings.plan
     require(plan.steps == 1, "steps", plan.steps, "1, since the fit has a closed form")
     num, size = plan.batch_size or info.num_train, math.prod(info.shape)
     if info.levels is None:
         require_default(settings.evaluation, "importance_samples", "the data are vectors")
-    noise = noise_variance(info.levels)
-    words = f"a Gaussian, {_WORDS[own.covariance]}"
-    if own.covariance == "full":
-        fit: Callable[[Array], gaussian.Gaussian] = functools.partial(
-            _fit_full, shrinkage=own.shrinkage, noise_variance=noise
-        )
-        words += "" if own.shrinkage == "none" else f", {own.shrinkage.replace('_', '-')} shrinkage"
-        if own.shrinkage == "none" and num <= size:
-            words += f", which {counted(num, 'example')} of {size:,} numbers do not determine; "
-            words += "--shrinkage ledoit_wolf or --covariance ppca"
-    else:
-        largest = min(num, size) - 1
-        num_factors = own.num_factors or max(min(_NUM_FACTORS, largest), 1)
-        expected = f"1 to {largest} ({num} examples of {size} numbers)"
-        require(num_factors <= largest, "num_factors", num_factors, expected)
-        if own.covariance == "ppca":
-            fit = functools.partial(
-                gaussian.fit_ppca, num_factors=num_factors, noise_variance=noise
-            )
-        else:
-            fit = functools.partial(
-                gaussian.fit_factor_analysis,
-                num_factors=num_factors,
-                num_steps=own.em_steps,
-                noise_variance=noise,
-            )
-        words += f", {num_factors} factors"
+    fit, words = _fit_of(settings, num, size, noise_variance(info.levels))
     if plan.batch_size:
         words += f", of {num:,} random train examples"
     algorithm = gaussian.gaussian_algorithm(
@@ -78,6 +54,28 @@ def build(settings: GaussianSettings, info: DataInfo, path: pathlib.Path | None)
         if info.levels is None
         else lambda s: gaussian_of_pixels(s.params, info.image_levels),
     )
+
+
+def _fit_of(settings: GaussianSettings, num: int, size: int, noise: float) -> tuple[Fit, str]:
+    """What fits the density, and the words for it."""
+    own = settings.model
+    words = f"a Gaussian, {_WORDS[own.covariance]}"
+    if own.covariance == "full":
+        if own.shrinkage != "none":
+            words += f", {own.shrinkage.replace('_', '-')} shrinkage"
+        elif num <= size:
+            words += f", which {counted(num, 'example')} of {size:,} numbers do not determine; "
+            words += "--shrinkage ledoit_wolf or --covariance ppca"
+        return functools.partial(_fit_full, shrinkage=own.shrinkage, noise_variance=noise), words
+    largest = min(num, size) - 1
+    num_factors = own.num_factors or max(min(_NUM_FACTORS, largest), 1)
+    expected = f"1 to {largest} ({num} examples of {size} numbers)"
+    require(num_factors <= largest, "num_factors", num_factors, expected)
+    common: dict[str, Any] = {"num_factors": num_factors, "noise_variance": noise}
+    words += f", {num_factors} factors"
+    if own.covariance == "ppca":
+        return functools.partial(gaussian.fit_ppca, **common), words
+    return functools.partial(gaussian.fit_factor_analysis, num_steps=own.em_steps, **common), words
 
 
 def _fit_full(x: Array, *, shrinkage: str, noise_variance: float) -> gaussian.Gaussian:

@@ -66,6 +66,8 @@ def diagnose(trained: Trained) -> None:
         "share of |z| above 2": (float(np.mean(np.abs(scores.z) > 2)), math.erfc(math.sqrt(2))),
         "share of |z| above 4": (float(np.mean(np.abs(scores.z) > 4)), math.erfc(math.sqrt(8))),
     }
+    if num < 2:
+        del values["deviation of it over sqrt(2 numbers)"]  # One example has none.
     table = rich.table.Table(
         "of test examples",
         title="Is the data Gaussian? z: a number given all others, in standard deviations",

@@ -17,7 +17,9 @@ from jaxgen import inverse
 from jaxgen.inverse import DiffusionPrior, LatentPrior, Prior
 from jaxgen.types import PyTree
 
-_NO_PRIOR = "textures and M2 have none, conditional runs only where they drop labels in training"
+_NO_PRIOR = (
+    "vectors, textures and M2 have none, conditional runs only where they drop labels in training"
+)
 
 
 class Solver(NamedTuple):
@@ -39,7 +41,7 @@ class Solver(NamedTuple):
 
 
 def serving(paths: tuple[str, ...]) -> dict[str, Run]:
-    """The runs of images whose data are those of the first of them, by their paths; says of the
+    """The runs that have a prior and the data of the first of them, by their paths; says of the
     others that they are left out.
 
     Raises:
@@ -49,16 +51,22 @@ def serving(paths: tuple[str, ...]) -> dict[str, Run]:
     folders = [run.directory.path for run in runs]
     twice = next((folder for folder in folders if folders.count(folder) > 1), None)
     require(twice is None, "runs", f"{twice}, twice", "each once")
-    found = dict(zip(paths, runs, strict=True))
-    images = {path: run for path, run in found.items() if len(run.info.shape) == 3}
-    require(bool(images), "runs", f"{', '.join(paths)}, of vectors", "runs of images")
-    first, reference = next(iter(images.items()))
-    alike = {path: run for path, run in images.items() if data_of(run) == data_of(reference)}
-    for path in found:
-        if path not in alike:
-            reason = f"its data are not those of {first}" if path in images else "it is of vectors"
-            print(f"left out: {path}, since {reason}")
+    found = {path: run for path, run in zip(paths, runs, strict=True) if has_prior(run)}
+    require(bool(found), "runs", "none with a prior", f"one at least; {_NO_PRIOR}")
+    first, reference = next(iter(found.items()))
+    alike = {path: run for path, run in found.items() if data_of(run) == data_of(reference)}
+    for path in paths:
+        if path not in found:
+            print(f"left out: {path}, without a prior; {_NO_PRIOR}")
+        elif path not in alike:
+            print(f"left out: {path}, since its data are not those of {first}")
     return alike
+
+
+def has_prior(run: Run) -> bool:
+    """Whether a run can be restored as a prior of images."""
+    method = run.experiment.build(run.settings, run.info, run.directory.path)
+    return method.prior is not None
 
 
 def data_of(run: Run) -> tuple[DataInfo, str]:
@@ -73,38 +81,30 @@ def names_of(runs: tuple[str, ...]) -> list[str]:
 
 
 def make_solvers(settings: Settings, runs: dict[str, Run], train: np.ndarray) -> list[Solver]:
-    """The runs as priors; those that have none are left out, which is said.
+    """The runs as priors.
 
     Raises:
-        ValueError: if none has a prior, or none the method that is asked for.
+        ValueError: if none has the method that is asked for.
     """
-    found = [
+    solvers = [
         make_solver(settings, name, run, train)
         for name, run in zip(names_of(tuple(runs)), runs.values(), strict=True)
     ]
-    solvers = [solver for solver in found if solver is not None]
-    require(bool(solvers), "runs", "none with a prior", f"one at least; {_NO_PRIOR}")
     known = {name for s in solvers for name in inverse.methods_of(s.prior_of(s.state))}
     is_good = settings.method in known | {"auto", "all"}
     require(is_good, "method", settings.method, f"auto, all, {', '.join(sorted(known))}")
     return solvers
 
 
-def make_solver(settings: Settings, name: str, run: Run, train: np.ndarray) -> Solver | None:
-    """Restores a run as a prior; a decoder is told how near it comes to train images.
-
-    Returns:
-        None for a run that has no prior, which is said.
-    """
+def make_solver(settings: Settings, name: str, run: Run, train: np.ndarray) -> Solver:
+    """Restores a run as a prior; a decoder is told how near it comes to train images."""
     sampling = run.settings.sampling
     if hasattr(sampling, "num_sampling_steps"):
         steps = settings.num_sampling_steps
         sampling = dataclasses.replace(sampling, num_sampling_steps=steps)
     restored: Restored = restore_run(run, sampling=sampling)
     prior_of = restored.method.prior
-    if prior_of is None:
-        print(f"left out: {name}, without a prior: {_NO_PRIOR}")
-        return None
+    assert prior_of is not None  # Of the runs that serve.
     prior = prior_of(restored.state)
     if isinstance(prior, LatentPrior):
         prior_of = with_error(prior_of, restored.state, train, name)

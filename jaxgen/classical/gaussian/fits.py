@@ -106,7 +106,7 @@ def fit(
         taken for 1 in the floor.
 
     Raises:
-        ValueError: if there is no example.
+        ValueError: if there is no example, or a number is out of its range.
 
     Source:
         Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional covariance
@@ -115,6 +115,10 @@ def fit(
     chex.assert_rank(x, 2)
     if len(x) < 1:
         raise ValueError(f"x: {len(x)} examples, expected at least 1")
+    if isinstance(shrinkage, float | int) and not 0.0 <= shrinkage <= 1.0:
+        raise ValueError(f"shrinkage: {shrinkage}, expected in [0, 1]")
+    if not min_variance >= 0.0:
+        raise ValueError(f"min_variance: {min_variance}, expected at least 0")
     x, mean = centred(x)
     num, size = x.shape
     scale = jnp.sum(x**2) / (num * size) + noise_variance

@@ -113,12 +113,15 @@ def fit(
         The mixture.
 
     Raises:
-        ValueError: if a setting of the mixture is out of its range.
+        ValueError: if a number is out of its range.
 
     Source:
         Dempster et al. 1977, "Maximum likelihood from incomplete data via the EM algorithm",
         section 2.
     """
+    for name, value in (("min_variance", min_variance), ("tolerance", tolerance)):
+        if not value >= 0.0:
+            raise ValueError(f"{name}: {value}, expected at least 0")
     x = jnp.asarray(at_least_float32(x))
     floor = variance_floor(x, min_variance)
     begin = start(

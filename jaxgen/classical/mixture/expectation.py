@@ -56,6 +56,9 @@ def expect(
         with noise the bound ``ln sum_k pi_k exp E_u ln N_k(x + u)`` of ``E_u ln p(x + u)``, whose
         responsibilities do not depend on u.
 
+    Raises:
+        ValueError: if there is no example.
+
     Source:
         Dempster et al. 1977, "Maximum likelihood from incomplete data via the EM algorithm",
         section 2; for factors and missing numbers Ghahramani & Hinton 1996, "The EM algorithm for
@@ -63,6 +66,8 @@ def expect(
         incomplete data via an EM approach".
     """
     num = len(x)
+    if num < 1:
+        raise ValueError("x: 0 examples, expected at least 1")
     check_vectors(x, mixture.components.mean.shape[1], observed)
     if observed is not None:
         chex.assert_equal_shape([x, observed])

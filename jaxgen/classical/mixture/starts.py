@@ -92,6 +92,8 @@ def variance_floor(x: Array, share: float, noise_variance: float = 0.0) -> Array
 def _check(kind: str, num_components: int, num_factors: int, num: int, size: int) -> None:
     if kind not in KINDS:
         raise ValueError(f"kind: {kind}, expected one of {', '.join(KINDS)}")
+    if num < 1:
+        raise ValueError("x: 0 examples, expected at least 1")
     if not 1 <= num_components <= num:
         raise ValueError(
             f"num_components: {num_components}, expected 1 to the number of examples, {num}"
