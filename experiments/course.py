@@ -209,14 +209,14 @@ def try_to_train(course: Course, run: RunDirectory) -> PyTree:
     return _finished(result)
 
 
-def train_beside(
-    trained: Trained, algorithm: Algorithm, plan: Plan, folder: pathlib.Path
-) -> PyTree:
-    """Trains something else on the data of a run, in a folder of it."""
-    folder.mkdir(exist_ok=True)
+def train_beside(trained: Trained, algorithm: Algorithm, steps: int, name: str) -> PyTree:
+    """Trains something else on the data of a run and by its plan, in the folder of that name."""
+    run = RunDirectory(trained.directory.path / name)
+    run.path.mkdir(exist_ok=True)
+    settings, split = trained.settings, trained.method.view(trained.dataset.train)
+    plan = dataclasses.replace(settings.plan, steps=steps).settled(len(split))
     with errors_exit(1, NonFiniteError, CheckpointError), errors_exit(2, ValueError):
-        seed, split = trained.settings.training.seed, trained.method.view(trained.dataset.train)
-        return _finished(fit(algorithm, split, RunDirectory(folder), plan, seed=seed))
+        return _finished(fit(algorithm, split, run, plan, seed=settings.training.seed))
 
 
 def _finished(result: FitResult) -> PyTree:

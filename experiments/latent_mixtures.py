@@ -1,5 +1,6 @@
-"""Mixtures of normals over the latents of another family's model, fitted to its codes."""
+"""A mixture of normals fitted to the codes of a run by another family, kept in its directory."""
 
+import pathlib
 from typing import Any
 
 import jax
@@ -8,27 +9,42 @@ import numpy as np
 
 from jaxgen.classical import mixture
 from jaxgen.distributions import NormalMixture
+from jaxgen.vae import priors
+
+_FILE = "mixture.npz"
 
 
-def fit_mixture(codes: np.ndarray, num_components: int) -> NormalMixture:
-    """Fits diagonal normals to codes by EM (ex-post density estimation).
+def fit(path: pathlib.Path, codes: np.ndarray, num_components: int) -> None:
+    """Fits diagonal normals to the codes of a run by EM (ex-post density estimation).
 
     It changes what is sampled. It changes the likelihood bound only where it is installed as the
     prior. Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4.
 
     Args:
+        path: of the run.
         codes: posterior means `[N, D]`.
-        num_components: 1 to N.
-
-    Returns:
-        The mixture, whose variances are at least 1e-4 of the mean variance of the codes.
+        num_components: at least 1; of more than N, which is said, there are N. The variances are at
+            least 1e-4 of the mean variance of the codes.
     """
+    if num_components > len(codes):
+        num_components = len(codes)
+        print(f"mixture_components: {num_components}, as many as there are codes")
 
     @jax.jit
-    def fit(codes: jax.Array) -> mixture.Mixture:
+    def fit_codes(codes: jax.Array) -> mixture.Mixture:
         key = jax.random.key(0)
         return mixture.fit(key, codes, kind="diagonal", num_components=num_components)
 
-    fitted = fit(jnp.asarray(codes))
+    fitted = fit_codes(jnp.asarray(codes))
     parts: Any = fitted.components
-    return NormalMixture(fitted.logits, parts.mean, jnp.log(parts.noise))
+    mixture_of_codes = NormalMixture(fitted.logits, parts.mean, jnp.log(parts.noise))
+    priors.save_mixture(path / _FILE, mixture_of_codes)
+
+
+def load(path: pathlib.Path) -> NormalMixture:
+    """Reads the mixture of a run.
+
+    Raises:
+        ValueError: if none has been fitted yet.
+    """
+    return priors.load_mixture(path / _FILE)

@@ -7,10 +7,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import evaluate, sample
+from experiments import evaluate, latent_mixtures, sample
 from experiments.gaussian import EXPERIMENT as GAUSSIAN_EXPERIMENT
 from experiments.gaussian import __main__ as gaussian
-from experiments.latent_mixtures import fit_mixture
 from experiments.mixture import EXPERIMENT as MIXTURE_EXPERIMENT
 from experiments.mixture import __main__ as mixture
 from experiments.settings import DataInfo
@@ -175,7 +174,11 @@ def test_what_cannot_be_leaves_no_trace(call, tmp_path, program, flags, message)
     assert message in " ".join((out + err).replace("│", " ").split())
 
 
-def test_a_mixture_of_codes_finds_its_clusters():
+def test_a_mixture_of_codes_finds_its_clusters(tmp_path, capsys):
+    def fit_mixture(codes, num):
+        latent_mixtures.fit(tmp_path, codes, num)
+        return latent_mixtures.load(tmp_path)
+
     rng = np.random.default_rng(0)
     centres = np.array([[-4.0, 0.0], [3.0, 1.0]])
     codes = np.concatenate([rng.normal(c, 0.5, (300, 2)) for c in centres]).astype(np.float32)
@@ -186,4 +189,6 @@ def test_a_mixture_of_codes_finds_its_clusters():
     # A latent that never moves keeps a finite density.
     constant = np.column_stack([codes[:50, 0], np.full(50, 7.0)]).astype(np.float32)
     assert np.all(np.isfinite(fit_mixture(constant, 1).log_prob(constant)))
-    assert np.all(np.isfinite(fit_mixture(constant[:1], 1).log_prob(constant[:1])))
+    assert capsys.readouterr().out == ""
+    assert np.all(np.isfinite(fit_mixture(constant[:1], 20).log_prob(constant[:1])))
+    assert capsys.readouterr().out == "mixture_components: 1, as many as there are codes\n"

@@ -76,11 +76,14 @@ BAD_SETTINGS = {
     "hidden sizes": (["--hidden-sizes", "8", "0"], "hidden_sizes: (8, 0), expected at least 1"),
     "channels": (["--channels", "-4"], "channels: (-4,), expected"),
     "draws": (["--num-samples", "0"], "num_samples: 0, expected at least 1"),
-    "pseudo-inputs": (["--num-pseudo-inputs", "-1"], "num_pseudo_inputs: -1, expected at least 0"),
+    "pseudo-inputs": (
+        ["--prior", "vamp", "--num-pseudo-inputs", "0"],
+        "num_pseudo_inputs: 0, expected at least 1",
+    ),
     "beta": (["--beta", "-1"], "beta: -1.0, expected"),
     "free bits": (["--free-bits", "-1"], "free_bits: -1.0, expected"),
     "free bits without closed form": (
-        ["--free-bits", "1", "--num-pseudo-inputs", "5"],
+        ["--free-bits", "1", "--prior", "vamp"],
         "free_bits: 1.0, expected",
     ),
     "falling rate": (

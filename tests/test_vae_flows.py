@@ -102,9 +102,21 @@ def test_what_does_not_go_together_is_refused():
     ):
         Settings(objective="autoencoder", prior="flow")
     with pytest.raises(
-        ValueError, match="num_pseudo_inputs: 5, expected 0 .* only with prior normal"
+        ValueError, match="num_pseudo_inputs: 5, expected 100 .* only with prior vamp"
     ):
         Settings(prior="flow", num_pseudo_inputs=5)
+    with pytest.raises(
+        ValueError, match="posterior: iaf, expected normal .* only with prior normal/flow"
+    ):
+        Settings(prior="vamp", posterior="iaf")
     model = Settings(**SMALL, posterior="iaf", free_bits=1.0)
     with pytest.raises(ValueError, match="free_bits: 1.0, expected 0 for this prior and posterior"):
         build(dataclasses.replace(EXPERIMENT.defaults(), model=model), INFO, None)
+
+
+@pytest.mark.parametrize("own", [{"prior": "flow"}, {"posterior": "iaf"}])
+def test_pseudo_inputs_beside_a_flow_are_refused(own):
+    settings = dataclasses.replace(EXPERIMENT.defaults(), model=Settings(**SMALL, **own))
+    model = build_model(settings, INFO).clone(pseudo_inputs_shape=(5, *INFO.shape))
+    with pytest.raises(ValueError, match=r"pseudo_inputs_shape: \(5, .* expected None with a"):
+        model.init(jax.random.key(0), jnp.zeros((1, *INFO.shape)))

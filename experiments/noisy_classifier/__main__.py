@@ -4,8 +4,6 @@ python -m experiments.noisy_classifier runs/diffusion
 python -m experiments.sample runs/diffusion --classifier-scale 2 --label 7
 """
 
-import dataclasses
-
 import jax
 
 from experiments import course
@@ -40,8 +38,7 @@ def main() -> None:
     network = guides.make_network(settings.channels, run.info)
     model = build_model(run.settings, run.info)
     algorithm = guides.make_algorithm(model, network, settings.learning_rate)
-    plan = dataclasses.replace(run.settings.plan, steps=settings.steps)
-    state = course.train_beside(trained, algorithm, plan, folder)
+    state = course.train_beside(trained, algorithm, settings.steps, guides.FOLDER)
     values = evaluate(algorithm, state, labelled(dataset.test), jax.random.key(EVALUATION_SEED))
     for name, summary in summarize(values).items():
         print(f"test {name.replace('_', ' ')}: {summary:.4f}")

@@ -1,13 +1,11 @@
 """Builds the model and the algorithm of an M2 run, and the classifier that it stands beside."""
 
-import dataclasses
 import functools
 import json
 import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import rich.console
 import rich.table
@@ -23,7 +21,6 @@ from jaxgen import vae
 from jaxgen.data import Split, balanced_indices, counted, labelled, with_labels_of
 from jaxgen.files import write_atomically
 from jaxgen.training.evaluation import evaluate, summarize
-from jaxgen.vae import likelihoods
 
 FILE = "classification.json"
 """The errors of both classifiers, in the directory of a run."""
@@ -33,19 +30,13 @@ M2Settings = RunSettings[Settings, NoSettings, NoSettings]
 
 def build_model(settings: M2Settings, info: DataInfo) -> vae.ClassVAE:
     """Builds the module of a run, or raises ValueError if a setting does not fit the data."""
-    own, likelihood = settings.model, likelihoods.usual(levels=info.image_levels)
+    own, likelihood = settings.model, settings.model.make_likelihood(info.image_levels)
     num_classes = info.num_classes
     if num_classes is None:
         raise ValueError(f"num_labels: {own.num_labels}, expected data that have labels")
-    common: dict[str, Any] = {
-        "num_classes": num_classes,
-        "latent_dim": own.latent_dim,
-        "dropout_rate": own.dropout_rate,
-        "dtype": jnp.dtype(settings.training.dtype),
-    }
-    if own.model == "mlp":
-        return vae.mlp_m2(info.shape, likelihood, hidden_sizes=own.hidden_sizes, **common)
-    return vae.conv_m2(info.shape, likelihood, channels=own.channels, **common)
+    make = vae.mlp_m2 if own.model == "mlp" else vae.conv_m2
+    options = own.options(settings.training.dtype)
+    return make(info.shape, likelihood, num_classes=num_classes, **options)
 
 
 def build(settings: M2Settings, info: DataInfo, path: pathlib.Path | None) -> Method:
@@ -88,9 +79,7 @@ def finish(trained: Trained) -> None:
             levels=trained.info.image_levels,
             ema_decay=settings.training.ema_decay,
         )
-        plan = dataclasses.replace(settings.plan, steps=steps)
-        folder = trained.directory.path / "supervised"
-        state = course.train_beside(trained, algorithm, plan, folder)
+        state = course.train_beside(trained, algorithm, steps, "supervised")
         values["supervised"] = _errors(trained, algorithm, state)
         values["supervised - M2"] = values["supervised"] - values["M2"]
     if jax.process_index() == 0:

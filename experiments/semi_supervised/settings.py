@@ -1,13 +1,14 @@
 """Settings of M2."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated
 
-from experiments.ranges import AT_LEAST_0, AT_LEAST_1, SHARE, OnlyWith, Range, check_settings
+from experiments.encoder_decoder import EncoderDecoder
+from experiments.ranges import AT_LEAST_0, AT_LEAST_1, OnlyWith, Range, check_settings
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(EncoderDecoder):
     """M2, and which labels it is given."""
 
     num_labels: Annotated[int, AT_LEAST_1] = 100
@@ -17,16 +18,8 @@ class Settings:
     classification_weight: Annotated[float, AT_LEAST_0] = 1.0
     """Weight of the mean of -ln q(y|x) over the labelled examples beside the mean bound of all; 0.1
     in the paper."""
-    model: Literal["mlp", "conv"] = "mlp"
-    """Fully connected or convolutional encoder, classifier and decoder."""
-    latent_dim: Annotated[int, AT_LEAST_1] = 16
-    """Number of latents beside the class."""
     hidden_sizes: Annotated[tuple[int, ...], AT_LEAST_1, OnlyWith(model=("mlp",))] = (200,)
     """Widths of the fully connected layers; the decoder has them in reverse."""
-    channels: Annotated[tuple[int, ...], AT_LEAST_1, OnlyWith(model=("conv",))] = (32, 64)
-    """Channels of the convolutions; the decoder has them in reverse."""
-    dropout_rate: Annotated[float, SHARE] = 0.2
-    """Share of features dropped in training."""
     supervised_steps: Annotated[int | None, AT_LEAST_0] = None
     """Training steps of the same classifier on the same labels alone; by default as many as M2 had,
     0 for none."""

@@ -3,41 +3,26 @@
 import dataclasses
 from typing import Annotated, Literal
 
+from experiments.encoder_decoder import EncoderDecoder
 from experiments.ranges import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, OnlyWith, check_settings
 
 _OF_A_BOUND = OnlyWith(objective=("elbo", "importance_weighted"))
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(EncoderDecoder):
     """The autoencoder or VAE."""
 
     objective: Literal["elbo", "importance_weighted", "autoencoder", "denoising", "sparse"] = "elbo"
     """What is minimised. The last three are plain autoencoders."""
-    model: Literal["mlp", "conv"] = "mlp"
-    """Fully connected or convolutional encoder and decoder."""
-    latent_dim: Annotated[int, AT_LEAST_1] = 16
-    """Number of latents; with 2 the whole latent plane is drawn."""
-    hidden_sizes: Annotated[tuple[int, ...], AT_LEAST_1, OnlyWith(model=("mlp",))] = (400,)
-    """Widths of the fully connected encoder's layers; the decoder has them in reverse."""
-    channels: Annotated[tuple[int, ...], AT_LEAST_1, OnlyWith(model=("conv",))] = (32, 64)
-    """Channels of the convolutional encoder's layers; the decoder has them in reverse."""
-    dropout_rate: Annotated[float, SHARE] = 0.2
-    """Share of features dropped in training."""
-    likelihood: Literal[
-        "auto",
-        "bernoulli",
-        "categorical",
-        "discretized_logistic",
-        "gaussian",
-        "gaussian_learned_variance",
-    ] = "auto"
-    """Of a pixel; auto: bernoulli for 2 levels, categorical up to 32, else discretized_logistic."""
-    num_pseudo_inputs: Annotated[int, AT_LEAST_0, _OF_A_BOUND, OnlyWith(prior=("normal",))] = 0
-    """Components of a VampPrior; 0 for another prior."""
-    prior: Annotated[Literal["normal", "flow"], _OF_A_BOUND] = "normal"
-    """Standard normal, or a flow of affine couplings that is trained along."""
-    posterior: Annotated[Literal["normal", "iaf"], _OF_A_BOUND] = "normal"
+    prior: Annotated[Literal["normal", "vamp", "flow"], _OF_A_BOUND] = "normal"
+    """Standard normal, a VampPrior (the mean posterior of pseudo-inputs), or a flow of affine
+    couplings; the last two are trained along."""
+    num_pseudo_inputs: Annotated[int, AT_LEAST_1, OnlyWith(prior=("vamp",))] = 100
+    """Components of the VampPrior."""
+    posterior: Annotated[
+        Literal["normal", "iaf"], _OF_A_BOUND, OnlyWith(prior=("normal", "flow"))
+    ] = "normal"
     """Diagonal normal, or one that an inverse autoregressive flow bends."""
     beta: Annotated[float, AT_LEAST_0, OnlyWith(objective=("elbo",))] = 1.0
     """Weight of the rate (elbo)."""

@@ -29,7 +29,7 @@ class VAE(nn.Module):
         likelihood: turns the decoder's outputs into a distribution over pixels.
         pseudo_inputs_shape: None for a standard normal prior; `(K, H, W, C)` for a VampPrior of K
             learned pseudo-inputs, the mixture ``1/K sum_k q(z|u_k)`` (Tomczak & Welling 2018, "VAE
-            with a VampPrior", section 3).
+            with a VampPrior", section 3), without the bijector and the module below.
         posterior_bijector: None, or module with ``decode(z, features) -> (z, log_det [B])``, which
             bends the normal posterior; see `posteriors.TransformedNormal`.
         prior_module: None, or a density of the latents that is trained along, such as a flow;
@@ -45,7 +45,17 @@ class VAE(nn.Module):
     prior_module: Any = None
 
     def setup(self) -> None:
-        """Makes the two posterior heads and the pseudo-inputs."""
+        """Makes the two posterior heads and the pseudo-inputs.
+
+        Raises:
+            ValueError: if there are pseudo-inputs beside a bijector or a prior's module.
+        """
+        others = (self.posterior_bijector, self.prior_module)
+        if self.pseudo_inputs_shape is not None and others != (None, None):
+            raise ValueError(
+                f"pseudo_inputs_shape: {tuple(self.pseudo_inputs_shape)}, expected None with a "
+                "posterior_bijector or a prior_module: a VampPrior is a mixture of normals"
+            )
         self.mean_head = nn.Dense(self.latent_dim)
         self.log_var_head = nn.Dense(self.latent_dim)
         if self.pseudo_inputs_shape is not None:
