@@ -60,14 +60,15 @@ def test_a_gaussian_of_fewer_colour_images_than_numbers(call, tmp_path, flags, w
 
 def test_a_gaussian_run_is_sampled_evaluated_and_rerun(call, tmp_path):
     run_dir, out_file = tmp_path / "run", tmp_path / "x.npz"
-    line = ("--run-dir", run_dir, "--batch-size", 200)
+    data = images(tmp_path / "x", (5, 4, 1))
+    line = ("--dataset", data, "--run-dir", run_dir, "--batch-size", 32)
     code, out, err = call(gaussian, *line)
-    assert code == 0 and "of 200 random train examples" in out, err
+    assert code == 0 and "of 32 random train examples" in out, err
     first = digest(run_dir)
     code, out, err = call(sample, run_dir, "--num", 8, "--out", out_file)
     assert code == 0, err
     with np.load(out_file) as arrays:
-        assert arrays["x"].shape == (8, 8, 8, 1) and arrays["x"].max() <= 16
+        assert arrays["x"].shape == (8, 5, 4, 1) and arrays["x"].max() > 100
     code, out, err = call(evaluate, run_dir)
     assert code == 0 and "draws of the Gaussian" in out, err
     code, out, err = call(gaussian, *line)
@@ -79,9 +80,11 @@ MIXTURE = ("--steps-per-call", 2, "--num-components", 4, "--importance-samples",
 
 def test_a_mixture_run_shows_its_clusters(call, tmp_path):
     run_dir = tmp_path / "run"
-    code, out, err = call(mixture, *MIXTURE, "--run-dir", run_dir, "--steps", 4)
+    data = images(tmp_path / "x", (5, 4, 1))
+    line = ("--dataset", data, *MIXTURE, "--num-factors", 3, "--run-dir", run_dir, "--steps", 4)
+    code, out, err = call(mixture, *line)
     assert code == 0, err
-    assert "EM of 4 Gaussians, factor-analysis covariances of 8 factors" in out
+    assert "EM of 4 Gaussians, factor-analysis covariances of 3 factors" in out
     assert "normalised mutual information" in out and "BIC" in out
     rows = [json.loads(row) for row in (run_dir / "metrics.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if "loss" in row]

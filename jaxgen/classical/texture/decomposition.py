@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import at_least_float32
@@ -22,6 +23,7 @@ class PeriodicPlusSmooth(NamedTuple):
     smooth: Array
 
 
+@jax.jit
 def periodic_plus_smooth(u: Array) -> PeriodicPlusSmooth:
     """Splits an image so that the periodic part has the Laplacian of the image inside.
 

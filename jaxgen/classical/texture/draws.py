@@ -8,6 +8,7 @@ import numpy as np
 from jaxgen.types import Array, Key
 
 
+@jax.jit
 def random_phase_noise(key: Key, spot: Array) -> Array:
     """A draw whose Fourier moduli are exactly those of the exemplar: ``sqrt(R T) h^ e^(i theta)``.
 
@@ -32,6 +33,7 @@ def random_phase_noise(key: Key, spot: Array) -> Array:
     return _filtered(spot, phase * np.sqrt(spot.shape[0] * spot.shape[1]))
 
 
+@jax.jit
 def spot_noise(key: Key, spot: Array) -> Array:
     """A draw of asymptotic discrete spot noise: the spot convolved with white noise, ``h * X``.
 

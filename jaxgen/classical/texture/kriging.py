@@ -1,5 +1,6 @@
 """Textures given some of their pixels: kriging of what is known, plus an innovation."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -91,18 +92,22 @@ class Conditional:
         """The conditional mean: the kriging of what is known, `[H, W, C]`."""
         return self.krige_mean().x
 
+    @functools.partial(jax.jit, static_argnames="num")
     def sample(self, key: Key, num: int) -> Array:
         """Samples `[num, H, W, C]` by one key or keys `[num]`."""
         return jax.lax.map(lambda key: self.krige_draw(key).x, example_keys(key, num))
 
+    @jax.jit
     def krige_mean(self) -> Kriged:
         """The conditional mean, with the residual of its linear system."""
         return self.krige(jnp.broadcast_to(self.model.mean, self.x.shape))
 
+    @jax.jit
     def krige_draw(self, key: Key) -> Kriged:
         """One sample, with the residual of its linear system."""
         return self.krige(self.model.sample(key[None], 1)[0])
 
+    @jax.jit
     def krige(self, z: Array) -> Kriged:
         """The field that has the known sites, and differs from `z [R, T, C]` as the model says."""
         mask = self.observed[..., None]
@@ -189,10 +194,11 @@ def make_conditional(
     )
 
 
-def _factor(model: Model, sites: np.ndarray) -> Array:
+@jax.jit
+def _factor(model: Model, sites: Array) -> Array:
     """The Cholesky factor of the covariance of some sites, the channels of each together."""
     canvas = np.array(model.spot.shape[:2])
-    shifts = (sites[None] - sites[:, None]) % canvas
+    shifts = (sites[None] - sites[:, None]) % canvas[None, None]
     covariance = autocovariance(model.spot)[shifts[..., 0], shifts[..., 1]]
     num = len(sites) * model.spot.shape[-1]
     covariance = covariance.transpose(0, 2, 1, 3).reshape(num, num)

@@ -1,6 +1,7 @@
 """The spot of a texture: the centred exemplar, whose autocovariance is that of the model."""
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,6 +11,7 @@ from jaxgen.types import Array
 _RAMP = 0.1  # Of a side, at each of its ends.
 
 
+@jax.jit
 def make_spot(u: Array) -> tuple[Array, Array]:
     """Centres and scales an exemplar: ``h = (u - m) / sqrt(H W)``, so that ``sum h h'`` is its
     covariance.
@@ -131,6 +133,7 @@ def pad_spot(spot: Array, size: tuple[int, int]) -> Array:
     return jnp.pad(spot, ((0, size[0] - height), (0, size[1] - width), (0, 0)))
 
 
+@jax.jit
 def texton(spot: Array) -> Array:
     """The spot of the same model that is gathered about pixel (0, 0): its phase is removed.
 
@@ -153,6 +156,7 @@ def texton(spot: Array) -> Array:
     return jnp.fft.irfft2(spectrum * phase, s=spot.shape[:2], axes=(-3, -2))
 
 
+@jax.jit
 def autocovariance(spot: Array) -> Array:
     """The covariance of the model at every shift, around the border:
     ``C(s) = sum_x h(x) h(x + s)'``.

@@ -1,6 +1,7 @@
 """The stationary Gaussian model of a texture: density, draws, denoising and conditionals."""
 
 import dataclasses
+import functools
 import math
 
 import chex
@@ -44,6 +45,7 @@ class StationaryGaussian:
         """Height and width."""
         return self.spot.shape[0], self.spot.shape[1]
 
+    @jax.jit
     def log_prob(self, x: Array) -> Array:
         """Log-density of ``x [B, H, W, C]``, `[B]` in nats, in ``O(n log n)``.
 
@@ -62,10 +64,12 @@ class StationaryGaussian:
         constant = num * num_channels * math.log(2.0 * math.pi)
         return -0.5 * (distance / num + log_det + constant)
 
+    @functools.partial(jax.jit, static_argnames="num")
     def sample(self, key: Key, num: int) -> Array:
         """Samples `[num, H, W, C]` by one key or keys `[num]`."""
         return jax.lax.map(self._draw, example_keys(key, num))
 
+    @functools.partial(jax.jit, static_argnames="num")
     def sample_random_phases(self, key: Key, num: int) -> Array:
         """Textures of `random_phase_noise`, `[num, H, W, C]`, by one key or keys `[num]`."""
 
@@ -74,6 +78,7 @@ class StationaryGaussian:
 
         return jax.lax.map(draw, example_keys(key, num))
 
+    @jax.jit
     def multiply(self, x: Array) -> Array:
         """The covariance times each of ``x [..., H, W, C]``."""
         x_hat, h_hat = jnp.fft.rfft2(x, axes=(-3, -2)), jnp.fft.rfft2(self.spot, axes=(-3, -2))
@@ -81,6 +86,7 @@ class StationaryGaussian:
         product = h_hat * jnp.sum(jnp.conj(h_hat) * x_hat, axis=-1, keepdims=True)
         return jnp.fft.irfft2(product + self.noise_variance * x_hat, s=self.size, axes=(-3, -2))
 
+    @jax.jit
     def solve(self, x: Array) -> Array:
         """The inverse of the covariance times each of ``x [..., H, W, C]``."""
         x_hat = jnp.fft.rfft2(x, axes=(-3, -2))
@@ -91,6 +97,7 @@ class StationaryGaussian:
         solved = _like(direction, x_hat) * along + across / v
         return jnp.fft.irfft2(solved, s=self.size, axes=(-3, -2))
 
+    @jax.jit
     def denoise(self, y: Array, noise_variance: Array | float) -> Array:
         """The expectation of x given ``y = x + noise``, ``[B, H, W, C]``: the Wiener filter.
 
@@ -191,7 +198,8 @@ def fit_periodic(u: Array, *, noise_variance: float = 1e-6) -> StationaryGaussia
     Source:
         Galerne, Gousseau & Morel 2011, "Random phase textures: theory and synthesis".
     """
-    return _model(*make_spot(u), noise_variance)
+    mean, spot = make_spot(u)
+    return _model(mean, spot, noise_variance)
 
 
 def fit_masked(u: Array, known: np.ndarray, *, noise_variance: float = 1e-6) -> StationaryGaussian:

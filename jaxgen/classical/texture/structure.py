@@ -1,6 +1,7 @@
 """How much of a texture its autocovariance leaves out: edges, blobs and bricks are not Gaussian."""
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,6 +12,7 @@ from jaxgen.types import Array, Key
 _SHIFTS = (1, 2, 4)
 
 
+@jax.jit
 def difference_kurtosis(u: Array, known: Array | np.ndarray | None = None) -> Array:
     """The excess kurtosis of differences of pixels: 0 for a Gaussian texture, above 0 for edges.
 
@@ -45,6 +47,7 @@ def difference_kurtosis(u: Array, known: Array | np.ndarray | None = None) -> Ar
     return jnp.stack(found) if found else jnp.zeros(0, u.dtype)
 
 
+@jax.jit
 def structure_gap(
     key: Key, u: Array, spot: Array, known: Array | np.ndarray | None = None
 ) -> Array:

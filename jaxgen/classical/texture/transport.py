@@ -1,11 +1,13 @@
 """The distance of two texture models, and the mixtures on the shortest way between them."""
 
+import jax
 import jax.numpy as jnp
 
 from jaxgen.classical.texture.stationary import StationaryGaussian
 from jaxgen.types import Array
 
 
+@jax.jit
 def wasserstein_distance(p: StationaryGaussian, q: StationaryGaussian) -> Array:
     """The Wasserstein-2 distance between the textures, without their white noise.
 
@@ -33,6 +35,7 @@ def wasserstein_distance(p: StationaryGaussian, q: StationaryGaussian) -> Array:
     return jnp.sqrt(num * jnp.sum((p.mean - q.mean) ** 2) + jnp.sum(squares))
 
 
+@jax.jit
 def mix(p: StationaryGaussian, q: StationaryGaussian, weight: Array | float) -> StationaryGaussian:
     """The model at a share of the shortest way from one to another.
 
