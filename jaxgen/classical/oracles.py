@@ -16,6 +16,7 @@ from jaxgen.classical.products import einsum
 from jaxgen.types import Array
 
 
+@jax.jit
 def denoise(density: Gaussian | Mixture, x_t: Array, log_snr: Array) -> Array:
     """Expectation of the data given noisy ones, ``E[x | x_t]`` of ``x_t = a x + s eps``.
 
@@ -46,6 +47,7 @@ def denoise(density: Gaussian | Mixture, x_t: Array, log_snr: Array) -> Array:
     return _by_example(one, x_t, log_snr)
 
 
+@jax.jit
 def score(density: Gaussian | Mixture, x_t: Array, log_snr: Array) -> Array:
     """Gradient of the log-density of noisy data, ``grad ln p_t(x_t)``; see `denoise`.
 
@@ -77,6 +79,7 @@ def score(density: Gaussian | Mixture, x_t: Array, log_snr: Array) -> Array:
     return _by_example(one, x_t, log_snr)
 
 
+@jax.jit
 def linear_posterior(
     density: Gaussian | Mixture, matrix: Array, y: Array, noise_variance: Array | float
 ) -> FullGaussian | Mixture:

@@ -1,5 +1,6 @@
 """A Gaussian given some of its numbers: completion in closed form."""
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -24,10 +25,12 @@ class GaussianConditional:
     x: Array
     observed: Array
 
+    @jax.jit
     def expectation(self) -> Array:
         """The expectation, `[B, n]`; numbers observed are themselves."""
         return self.gaussian.fill(self.x, self.observed)
 
+    @jax.jit
     def sample(self, key: Key) -> Array:
         """A draw for each example, `[B, n]`, by one key or keys `[B]`.
 
@@ -41,6 +44,7 @@ class GaussianConditional:
         """What takes draws `[B, n]` of the Gaussian to draws of this distribution."""
         return self.expectation() - self.gaussian.fill(draw, self.observed)
 
+    @jax.jit
     def log_prob(self, x: Array) -> Array:
         """Log-density of what is not observed, taken from ``x [B, n]``: `[B]` in nats.
 

@@ -1,5 +1,7 @@
 """A Gaussian by a few factors and independent noise: factor analysis, PPCA, diagonal."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -29,6 +31,7 @@ class FactorGaussian:
     factors: Array
     noise: Array
 
+    @jax.jit
     def log_prob(self, x: Array, observed: Array | None = None) -> Array:
         """Log-density of ``x [B, n]``, or of what is observed of it: `[B]` in nats."""
         check_vectors(x, len(self.mean), observed)
@@ -39,6 +42,7 @@ class FactorGaussian:
         log_dets += log_det(inner) + LOG_2_PI * jnp.sum(is_seen, axis=1)
         return -0.5 * (self._distance(x, weight, inner) + log_dets)
 
+    @functools.partial(jax.jit, static_argnames="num")
     def sample(self, key: Key, num: int, temperature: Array | float = 1.0) -> Array:
         """Samples `[num, n]` by one key or keys `[num]`, deviations times `temperature`."""
         size, num_factors = self.factors.shape
@@ -48,6 +52,7 @@ class FactorGaussian:
         moved = einsum("nq,bq->bn", self.factors, z) + jnp.sqrt(self.noise)[None] * noise
         return self.mean[None] + temperature * moved
 
+    @jax.jit
     def fill(self, x: Array, observed: Array) -> Array:
         """The expectation of all numbers given those observed, `[B, n]`."""
         check_vectors(x, len(self.mean), observed)
@@ -61,25 +66,30 @@ class FactorGaussian:
         check_vectors(x, len(self.mean), observed)
         return GaussianConditional(self, x, observed)
 
+    @jax.jit
     def multiply(self, x: Array) -> Array:
         """The covariance times each of ``x [B, n]``."""
         inner = einsum("nq,bn->bq", self.factors, x)
         return einsum("nq,bq->bn", self.factors, inner) + self.noise[None] * x
 
+    @jax.jit
     def solve(self, x: Array) -> Array:
         """The inverse of the covariance times each of ``x [B, n]``."""
         weight, inner = self.weigh(None)
         z = self.scores(x, weight, inner)
         return weight * (x - einsum("nq,bq->bn", self.factors, z))
 
+    @jax.jit
     def distance(self, x: Array) -> Array:
         """``(x - m)' C^-1 (x - m)`` of ``x [B, n]``, `[B]`: chi-square of n degrees for draws."""
         return self._distance(at_least_float32(x) - self.mean[None], *self.weigh(None))
 
+    @jax.jit
     def variance(self) -> Array:
         """Of each number, `[n]`."""
         return jnp.sum(self.factors**2, axis=1) + self.noise
 
+    @jax.jit
     def precision(self) -> Array:
         """The diagonal of the covariance's inverse, `[n]`: one over the variance given the rest."""
         weight, inner = self.weigh(None)
@@ -92,6 +102,7 @@ class FactorGaussian:
         noise = scale**2 * self.noise + noise_variance
         return FactorGaussian(scale * self.mean, scale * self.factors, noise)
 
+    @jax.jit
     def covariance(self) -> Array:
         """C, `[n, n]`."""
         return einsum("nq,mq->nm", self.factors, self.factors) + jnp.diag(self.noise)

@@ -4,6 +4,8 @@ With fewer examples than numbers everything goes through Gram's matrix, `[N, N]`
 is formed. Covariances divide by N.
 """
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -68,6 +70,11 @@ def principal_components(x: Array, num: int) -> PrincipalComponents:
         raise ValueError(
             f"num: {num}, expected 1 to {largest} ({len(x)} examples of {x.shape[1]} numbers)"
         )
+    return _principal_components(x, num)
+
+
+@functools.partial(jax.jit, static_argnames="num")
+def _principal_components(x: Array, num: int) -> PrincipalComponents:
     x, mean = centred(x)
     total = jnp.sum(x**2) / len(x)
     if len(x) > x.shape[1]:
@@ -119,6 +126,13 @@ def fit(
         raise ValueError(f"shrinkage: {shrinkage}, expected in [0, 1]")
     if not min_variance >= 0.0:
         raise ValueError(f"min_variance: {min_variance}, expected at least 0")
+    return _fit(x, shrinkage, noise_variance, min_variance)
+
+
+@jax.jit
+def _fit(
+    x: Array, shrinkage: Array, noise_variance: Array, min_variance: Array
+) -> FullGaussian | FactorGaussian:
     x, mean = centred(x)
     num, size = x.shape
     scale = jnp.sum(x**2) / (num * size) + noise_variance

@@ -1,5 +1,6 @@
 """A Gaussian by the Cholesky factor of its covariance."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -26,6 +27,7 @@ class FullGaussian:
     mean: Array
     cholesky: Array
 
+    @jax.jit
     def log_prob(self, x: Array, observed: Array | None = None) -> Array:
         """Log-density of ``x [B, n]``, or of what is observed of it: `[B]` in nats."""
         check_vectors(x, len(self.mean), observed)
@@ -34,11 +36,13 @@ class FullGaussian:
             return _log_density(self._whiten(x), self.cholesky, x.shape[1])
         return self._by_mask(self._marginal_log_prob, x, observed)
 
+    @functools.partial(jax.jit, static_argnames="num")
     def sample(self, key: Key, num: int, temperature: Array | float = 1.0) -> Array:
         """Samples `[num, n]` by one key or keys `[num]`, deviations times `temperature`."""
         noise = sample_by_example(jax.random.normal, key, (num, len(self.mean)))
         return self.mean[None] + temperature * einsum("ij,bj->bi", self.cholesky, noise)
 
+    @jax.jit
     def fill(self, x: Array, observed: Array) -> Array:
         """The expectation of all numbers given those observed, `[B, n]`."""
         check_vectors(x, len(self.mean), observed)
@@ -52,22 +56,27 @@ class FullGaussian:
         check_vectors(x, len(self.mean), observed)
         return GaussianConditional(self, x, observed)
 
+    @jax.jit
     def multiply(self, x: Array) -> Array:
         """The covariance times each of ``x [B, n]``."""
         return einsum("ij,bj->bi", self.cholesky, einsum("ji,bj->bi", self.cholesky, x))
 
+    @jax.jit
     def solve(self, x: Array) -> Array:
         """The inverse of the covariance times each of ``x [B, n]``."""
         return cho_solve((self.cholesky, True), x.T).T
 
+    @jax.jit
     def distance(self, x: Array) -> Array:
         """``(x - m)' C^-1 (x - m)`` of ``x [B, n]``, `[B]`: chi-square of n degrees for draws."""
         return jnp.sum(self._whiten(at_least_float32(x) - self.mean[None]) ** 2, axis=1)
 
+    @jax.jit
     def variance(self) -> Array:
         """Of each number, `[n]`."""
         return jnp.sum(self.cholesky**2, axis=1)
 
+    @jax.jit
     def precision(self) -> Array:
         """The diagonal of the covariance's inverse, `[n]`: one over the variance given the rest."""
         identity = jnp.eye(len(self.mean), dtype=self.cholesky.dtype)
@@ -79,6 +88,7 @@ class FullGaussian:
         noise = noise_variance * jnp.eye(len(self.mean), dtype=covariance.dtype)
         return FullGaussian(scale * self.mean, jnp.linalg.cholesky(covariance + noise))
 
+    @jax.jit
     def covariance(self) -> Array:
         """C, `[n, n]`."""
         return einsum("ij,kj->ik", self.cholesky, self.cholesky)

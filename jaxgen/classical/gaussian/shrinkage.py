@@ -5,6 +5,7 @@ With S the covariance of N examples of n numbers and ``mu = tr S / n`` the shrun
 """
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import at_least_float32
@@ -12,6 +13,7 @@ from jaxgen.classical.products import einsum
 from jaxgen.types import Array
 
 
+@jax.jit
 def ledoit_wolf(x: Array) -> Array:
     """Shrinkage coefficient for data of any distribution.
 
@@ -34,6 +36,7 @@ def ledoit_wolf(x: Array) -> Array:
     return _ratio((fourth - square) / len(x), square - trace**2 / size)
 
 
+@jax.jit
 def oas(x: Array) -> Array:
     """Shrinkage coefficient for Gaussian data, by the oracle approximation.
 

@@ -1,5 +1,6 @@
 """Mixtures of Gaussians of six kinds of covariance, as one density."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -49,25 +50,30 @@ class Mixture:
 
         return jax.lax.map(one, (jnp.arange(self.num_components), rest))
 
+    @jax.jit
     def joint_log_prob(self, x: Array, observed: Array | None = None) -> Array:
         """``ln pi_k + ln N_k`` of ``x [B, n]``, or of what is observed of it: `[B, K]` in nats."""
         log_probs = self.over_components(lambda gaussian: gaussian.log_prob(x, observed))
         return log_probs.T + jax.nn.log_softmax(self.logits)[None]
 
+    @jax.jit
     def log_prob(self, x: Array, observed: Array | None = None) -> Array:
         """Log-density of ``x [B, n]``, or of what is observed of it: `[B]` in nats."""
         return jax.nn.logsumexp(self.joint_log_prob(x, observed), axis=1)
 
+    @jax.jit
     def responsibilities(self, x: Array, observed: Array | None = None) -> Array:
         """Probability of each component given ``x [B, n]``, or what is observed of it: `[B, K]`."""
         return jax.nn.softmax(self.joint_log_prob(x, observed), axis=1)
 
+    @functools.partial(jax.jit, static_argnames="num")
     def sample(self, key: Key, num: int, temperature: Array | float = 1.0) -> Array:
         """Draws `[num, n]` by one key or keys `[num]`, deviations times `temperature`."""
         choice_keys, keys = split_keys(example_keys(key, num), 2)
         choose = jax.vmap(lambda key: jax.random.categorical(key, self.logits))
         return self.sample_components(keys, choose(choice_keys), temperature)
 
+    @jax.jit
     def sample_components(
         self, keys: Array, component: Array, temperature: Array | float = 1.0
     ) -> Array:
@@ -77,6 +83,7 @@ class Mixture:
             (keys, component),
         )
 
+    @jax.jit
     def fill(self, x: Array, observed: Array) -> Array:
         """The expectation of all numbers given those observed, `[B, n]`."""
         weights = self.responsibilities(x, observed)
@@ -122,10 +129,12 @@ class MixtureConditional:
     x: Array
     observed: Array
 
+    @jax.jit
     def expectation(self) -> Array:
         """The expectation, `[B, n]`; numbers observed are themselves."""
         return self.mixture.fill(self.x, self.observed)
 
+    @jax.jit
     def sample(self, key: Key) -> Array:
         """A draw for each example, `[B, n]`, by one key or keys `[B]`."""
         choice_keys, keys = split_keys(example_keys(key, len(self.x)), 2)
@@ -138,6 +147,7 @@ class MixtureConditional:
         moved = draw + shifts[component, jnp.arange(len(draw))]
         return jnp.where(jnp.atleast_2d(self.observed), self.x, moved)
 
+    @jax.jit
     def log_prob(self, x: Array) -> Array:
         """Log-density of what is not observed, taken from ``x [B, n]``: `[B]` in nats.
 
