@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from experiments.settings import (
     DataInfo,
@@ -14,9 +14,11 @@ from experiments.settings import (
     TrainingSettings,
 )
 from jaxgen.data.dataset import Dataset, Split
-from jaxgen.inverse.image_priors import Prior
 from jaxgen.training.run_directory import RunDirectory
 from jaxgen.types import Algorithm, PyTree
+
+if TYPE_CHECKING:  # Whoever restores imports it; it would delay the first step of a training.
+    from jaxgen.inverse.image_priors import Prior
 
 Model = TypeVar("Model")
 Sampling = TypeVar("Sampling")
@@ -84,7 +86,7 @@ class Method(NamedTuple):
     is_conditional: bool = False
     film: Callable[..., Any] | None = None
     features: Features | None = None
-    prior: Callable[[PyTree], Prior] | None = None
+    prior: "Callable[[PyTree], Prior] | None" = None
     view: Callable[[Split], Split] = _all_examples
     needs_all_labels: bool = True
 

@@ -1,21 +1,28 @@
-"""Flows over the latents of another family's model: of its prior, and of its posterior."""
+"""Flows over the latents of another family's model: of its prior, and of its posterior.
 
-from jaxgen import flows
+The library's flows are imported where they are built: they would delay the first step of others.
+"""
+
+from typing import Any
 
 _NUM_LAYERS = 4
 _HIDDEN_SIZES = (64,)
 
 
-def prior_flow(latent_dim: int) -> flows.Flow:
+def prior_flow(latent_dim: int) -> Any:
     """Builds a density of latents by affine couplings."""
+    from jaxgen import flows
+
     bijector = flows.vector_bijector(
         "real_nvp", latent_dim, num_layers=_NUM_LAYERS, hidden_sizes=_HIDDEN_SIZES
     )
     return flows.Flow(bijector, flows.make_base(latent_dim))
 
 
-def posterior_flow(latent_dim: int) -> flows.bijectors.Chain:
+def posterior_flow(latent_dim: int) -> Any:
     """Builds an autoregressive flow whose fast way is that of draws; it starts as the identity."""
+    from jaxgen import flows
+
     iaf = flows.vector_bijector(
         "iaf", latent_dim, num_layers=_NUM_LAYERS, hidden_sizes=_HIDDEN_SIZES
     )

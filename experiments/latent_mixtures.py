@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.classical import mixture
 from jaxgen.distributions import NormalMixture
 from jaxgen.vae import priors
 
@@ -26,12 +25,14 @@ def fit(path: pathlib.Path, codes: np.ndarray, num_components: int) -> None:
         num_components: at least 1; of more than N, which is said, there are N. The variances are at
             least 1e-4 of the mean variance of the codes.
     """
+    from jaxgen.classical import mixture  # It would delay the first step of a training.
+
     if num_components > len(codes):
         num_components = len(codes)
         print(f"mixture_components: {num_components}, as many as there are codes")
 
     @jax.jit
-    def fit_codes(codes: jax.Array) -> mixture.Mixture:
+    def fit_codes(codes: jax.Array) -> Any:
         key = jax.random.key(0)
         return mixture.fit(key, codes, kind="diagonal", num_components=num_components)
 

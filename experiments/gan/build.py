@@ -17,7 +17,6 @@ from jaxgen import gan
 from jaxgen.gan import models, objectives, penalties, resnet
 from jaxgen.gan.decoders import generate, standing_variables
 from jaxgen.gan.game import GanState, to_critic_range
-from jaxgen.inverse.image_priors import LatentPrior
 from jaxgen.types import Array
 
 GanSettings = RunSettings[Settings, Sampling, NoSettings]
@@ -104,8 +103,10 @@ def build(settings: GanSettings, info: DataInfo, path: pathlib.Path | None) -> M
     return Method(algorithm, words, num, own.conditional, features=features, prior=prior)
 
 
-def _prior(game: gan.Game, state: GanState) -> LatentPrior:
+def _prior(game: gan.Game, state: GanState) -> Any:
     """The images of the generator."""
+    from jaxgen.inverse import LatentPrior  # It would delay the first step of a training.
+
     variables = standing_variables(game, state)
     return LatentPrior(lambda z: generate(game, variables, z, None), (game.latent_dim,))
 

@@ -15,7 +15,6 @@ from experiments.optimizers import make_optimizer
 from experiments.settings import DataInfo, ImportanceSampling
 from experiments.vae.settings import Sampling, Settings
 from jaxgen import vae
-from jaxgen.inverse.image_priors import LatentPrior
 from jaxgen.training.state import TrainState
 from jaxgen.vae import priors
 from jaxgen.vae.decoding import bind
@@ -83,10 +82,10 @@ def build(settings: VaeSettings, info: DataInfo, path: pathlib.Path | None) -> M
     )
 
 
-def _prior(
-    model: vae.VAE, info: DataInfo, prior: priors.Prior | None, state: TrainState
-) -> LatentPrior:
+def _prior(model: vae.VAE, info: DataInfo, prior: priors.Prior | None, state: TrainState) -> Any:
     """The images that the decoder expects, and the density that latents are sampled from."""
+    from jaxgen.inverse import LatentPrior  # It would delay the first step of a training.
+
     bound = bind(model, state.eval_variables, levels=info.image_levels, prior=prior)
     return LatentPrior(bound.expected_images, (model.latent_dim,), bound.prior.log_prob)
 
