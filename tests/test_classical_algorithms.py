@@ -40,7 +40,7 @@ def test_pixels_stand_in_the_middle_of_their_bins_and_come_back():
 
 def test_the_loss_of_a_gaussian_is_the_mean_over_the_noise_of_a_pixel():
     algorithm = full()
-    state = algorithm.init(KEY, {"x": X})
+    state = jax.jit(algorithm.init)(KEY, {"x": X})
     state, metrics = jax.jit(algorithm.step)(state, {"x": X}, KEY)
     assert int(state.step) == 1
     flat = X.reshape(48, -1)
@@ -56,7 +56,7 @@ def test_the_loss_of_a_gaussian_is_the_mean_over_the_noise_of_a_pixel():
 def test_evaluations_bound_the_mass_of_pixels_and_samples_are_pixels(make):
     algorithm = make(num_importance_samples=64) if make is em else make()
     batch = {"x": X}
-    state = algorithm.init(KEY, batch)
+    state = jax.jit(algorithm.init)(KEY, batch)
     state, _ = jax.jit(algorithm.step)(state, batch, KEY)
     metrics = jax.jit(algorithm.evaluate)(state, batch, KEY)
     name = "iw64" if make is em else "iw4"
@@ -73,7 +73,7 @@ def test_evaluations_bound_the_mass_of_pixels_and_samples_are_pixels(make):
 def test_vectors_have_an_exact_likelihood():
     x = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
     algorithm = gaussian.gaussian_algorithm(gaussian.fit, (3,), levels=None)
-    state, metrics = algorithm.step(algorithm.init(KEY, {"x": x}), {"x": x}, KEY)
+    state, metrics = algorithm.step(jax.jit(algorithm.init)(KEY, {"x": x}), {"x": x}, KEY)
     values = algorithm.evaluate(state, {"x": x}, KEY)
     assert set(values) == {"log_likelihood", "log_likelihood_bits_per_dim"}
     assert float(metrics["loss"]) == pytest.approx(
@@ -86,7 +86,7 @@ def test_vectors_have_an_exact_likelihood():
 def test_steps_of_em_lower_the_loss_and_devices_agree(kind):
     settings = {"kind": kind, "num_factors": 2 if kind == "factor_analysis" else 0}
     algorithm = em(**settings)
-    state = algorithm.init(KEY, {"x": X})
+    state = jax.jit(algorithm.init)(KEY, {"x": X})
     assert state.statistics is None
     step = jax.jit(algorithm.step)
     apart = jax.pmap(
@@ -110,7 +110,7 @@ def test_steps_of_em_lower_the_loss_and_devices_agree(kind):
 
 def test_a_gaussian_of_many_devices_is_that_of_one():
     algorithm = full()
-    state = algorithm.init(KEY, {"x": X})
+    state = jax.jit(algorithm.init)(KEY, {"x": X})
     alone, _ = algorithm.step(state, {"x": X}, KEY)
     apart = jax.pmap(
         functools.partial(algorithm.step, axis_name="d"), axis_name="d", in_axes=(None, 0, None)
@@ -120,7 +120,7 @@ def test_a_gaussian_of_many_devices_is_that_of_one():
 
 def test_batches_keep_statistics():
     algorithm = em(forgetting=0.6)
-    state = algorithm.init(KEY, {"x": X[:16]})
+    state = jax.jit(algorithm.init)(KEY, {"x": X[:16]})
     step = jax.jit(algorithm.step)
     for i in range(12):
         state, metrics = step(state, {"x": X[16 * (i % 3) : 16 * (i % 3) + 16]}, KEY)

@@ -16,7 +16,7 @@ from jaxgen.vae.losses import negative_elbo
 
 def density(model, x, scale=0.2, condition=None):
     """A flow with random parameters about those of its start."""
-    variables = model.init(jax.random.key(0), x, condition)
+    variables = jax.jit(model.init)(jax.random.key(0), x, condition)
     rng = np.random.default_rng(1)
     moved = jax.tree.map(lambda v: v + np.float32(scale) * rng.normal(size=v.shape), variables)
     return ModuleDensity(model, jax.tree.map(jnp.float32, moved), condition)
@@ -103,7 +103,7 @@ def test_masses_of_a_pixel_sum_to_that_within_the_range(levels):
     """Each is the mean of the density over its bin: noise over half of a bin would give too much."""
     model = one_pixel(levels)
     x = jnp.asarray(np.random.default_rng(6).integers(0, levels, (60, 1, 1, 1)), jnp.uint8)
-    variables = model.init(jax.random.key(0), jax.random.key(1), x)
+    variables = jax.jit(model.init)(jax.random.key(0), jax.random.key(1), x)
     num = 64
     u = (np.arange(num) + 0.5) / num
     points = (np.arange(levels)[:, None] + u[None]).reshape(-1, 1, 1, 1).astype(np.float32)
@@ -170,7 +170,7 @@ def test_more_draws_of_the_noise_tighten_the_bound():
     levels = 5
     model = one_pixel(levels)
     x = jnp.asarray(np.random.default_rng(9).integers(0, levels, (200, 1, 1, 1)), jnp.uint8)
-    variables = model.init(jax.random.key(0), jax.random.key(1), x)
+    variables = jax.jit(model.init)(jax.random.key(0), jax.random.key(1), x)
     variables = jax.tree.map(lambda v: v + 1.0, variables)  # Steep within bins.
 
     def bound(num):
