@@ -47,7 +47,7 @@ def measured(num, seed=0):
 @pytest.mark.parametrize("name", PRIORS)
 def test_ranks_of_the_truth_are_uniform(name):
     """Simulation-based calibration: among 9 draws the truth has each of 10 ranks equally often."""
-    num, draws = 800, 9
+    num, draws = 400, 9
     x, y = measured(num)
     prior, method = PRIORS[name], name.split()[0]
     numbers = {"num_steps": 150} if method == "langevin" else {}

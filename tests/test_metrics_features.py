@@ -192,7 +192,7 @@ def test_the_frechet_distance_is_ordered_on_a_corruption_ladder(net):
     for each in (net, metrics.random_features(digits)):
         real = features.features(each, digits.train.arrays["x"])
         values = []
-        for std in (0.0, 1.0, 2.0, 4.0, 8.0):
+        for std in (0.0, 2.0, 8.0):
             x = np.clip(np.round(test_x + std * noise), 0, digits.levels - 1).astype(np.uint8)
             values.append(metrics.frechet_distance(real, features.features(each, x)).value)
         assert values == sorted(values) and values[-1] > 5 * values[0]
