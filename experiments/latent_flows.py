@@ -5,14 +5,17 @@ The library's flows are imported where they are built: they would delay the firs
 
 from typing import Any
 
+from experiments.ranges import require
+
 _NUM_LAYERS = 4
 _HIDDEN_SIZES = (64,)
 
 
 def prior_flow(latent_dim: int) -> Any:
-    """Builds a density of latents by affine couplings."""
+    """Builds a density of latents by affine couplings; raises ValueError for a single latent."""
     from jaxgen import flows
 
+    require(latent_dim > 1, "latent_dim", latent_dim, "at least 2 with prior flow")
     bijector = flows.vector_bijector(
         "real_nvp", latent_dim, num_layers=_NUM_LAYERS, hidden_sizes=_HIDDEN_SIZES
     )

@@ -180,7 +180,7 @@ def test_arrays_of_another_shape_are_refused():
     ):
         with pytest.raises(AssertionError, match="shape"):
             mixture.em_step(params, bad, min_variance=1e-3, **others)
-    with pytest.raises(ValueError, match="observed: float64, expected booleans"):
+    with pytest.raises(ValueError, match=r"observed: float(32|64), expected booleans"):
         mixture.em_step(params, x, min_variance=1e-3, observed=np.ones(x.shape))
     with pytest.raises(AssertionError, match="rank"):
         mixture.start(jax.random.key(0), x[..., None], kind="full", num_components=2)
@@ -191,6 +191,24 @@ def test_negative_numbers_are_refused(name):
     x = np.zeros((5, 2), np.float32)
     with pytest.raises(ValueError, match=f"{name}: -1.0, expected at least 0"):
         mixture.fit(jax.random.key(0), x, kind="full", num_components=2, **{name: -1.0})
+
+
+def test_a_floor_of_nothing_and_data_for_their_density_are_refused():
+    params, x = fitted("diagonal")
+    with pytest.raises(ValueError, match="min_variance: 0.0, expected above 0"):
+        mixture.em_step(params, x, min_variance=0.0)
+    with pytest.raises(AssertionError, match="rank"):
+        mixture.bic(params, x)
+
+
+def test_an_eager_step_is_compiled_once(caplog):
+    params, x = fitted("diagonal")
+    params = mixture.em_step(params, x, min_variance=1e-3).mixture
+    with jax.log_compiles():
+        params = mixture.em_step(params, x, min_variance=1e-3).mixture
+        assert not caplog.messages
+        mixture.em_step(params, x[1:], min_variance=1e-3)
+        assert any("jit(_em_step)" in message for message in caplog.messages)
 
 
 def test_no_example_is_refused():

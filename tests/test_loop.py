@@ -339,6 +339,23 @@ def test_signal_saves_and_returns(trained, tmp_path, monkeypatch, signum):
     assert rows(tmp_path) == rows(trained[0])
 
 
+@pytest.mark.parametrize("steps_per_call", [STEPS, 5])
+def test_a_signal_while_the_last_step_is_saved_is_not_lost(tmp_path, monkeypatch, steps_per_call):
+    """All steps are there, and whoever goes on after the training must know of it."""
+    write = loop.MetricsLog.write
+
+    def write_and_stop(self, step, row):
+        if step == STEPS:
+            os.kill(os.getpid(), signal.SIGTERM)
+        write(self, step, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.MetricsLog, "write", write_and_stop)
+        result = train(tmp_path, steps_per_call=steps_per_call)
+    assert (result.step, result.finished) == (STEPS, False)
+    assert train(tmp_path, steps_per_call=steps_per_call).finished
+
+
 def test_an_ignored_hangup_is_ignored(tmp_path, monkeypatch):
     """A run under `nohup` outlives its terminal."""
     write = loop.MetricsLog.write

@@ -149,3 +149,8 @@ def test_images_and_masks_of_another_size_are_refused():
         ValueError, match=r"x: shape \(5, 6\), expected that of the model, \(6, 5\)"
     ):
         model.condition_on_plane(jnp.ones((5, 6, 1)), np.ones((6, 5), bool))
+    for mask in (np.full((6, 5), 0.4), np.ones((6, 5), int)):
+        with pytest.raises(ValueError, match=f"observed: {mask.dtype}, expected booleans"):
+            model.condition(jnp.ones((6, 5, 1)), mask)
+        with pytest.raises(ValueError, match=f"known: {mask.dtype}, expected booleans"):
+            texture.fit_masked(jnp.ones((6, 5, 1)), mask)

@@ -153,6 +153,18 @@ def test_models_of_other_sizes_do_not_mix():
             function(p, q)
 
 
+def test_numbers_out_of_range_and_images_without_pixels_are_refused():
+    p = texture.fit(jnp.ones((4, 5, 1)))
+    for weight in (2.0, -1, float("nan")):
+        with pytest.raises(ValueError, match=rf"weight: {weight}, expected in \[0, 1\]"):
+            texture.mix(p, p, weight)
+    with pytest.raises(ValueError, match="noise_variance: -0.5, expected at least 0"):
+        p.denoise(jnp.ones((1, 4, 5, 1)), -0.5)
+    for fit in (texture.fit, texture.fit_periodic):
+        with pytest.raises(ValueError, match=r"u: shape \(0, 5, 1\), expected an image"):
+            fit(jnp.ones((0, 5, 1)))
+
+
 # --- Structure ---
 
 

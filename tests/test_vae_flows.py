@@ -109,6 +109,9 @@ def test_what_does_not_go_together_is_refused():
         ValueError, match="posterior: iaf, expected normal .* only with prior normal/flow"
     ):
         Settings(prior="vamp", posterior="iaf")
+    alone = Settings(**{**SMALL, "latent_dim": 1}, prior="flow")
+    with pytest.raises(ValueError, match="latent_dim: 1, expected at least 2 with prior flow"):
+        build(dataclasses.replace(EXPERIMENT.defaults(), model=alone), INFO, None)
     model = Settings(**SMALL, posterior="iaf", free_bits=1.0)
     with pytest.raises(ValueError, match="free_bits: 1.0, expected 0 for this prior and posterior"):
         build(dataclasses.replace(EXPERIMENT.defaults(), model=model), INFO, None)

@@ -36,7 +36,7 @@ class FitResult(NamedTuple):
     Attributes:
         state: the last state, replicated over the local devices.
         step: number of steps behind it.
-        finished: False if a signal stopped the run before its last step.
+        finished: False if a signal asked to stop, before the last step or while it was saved.
     """
 
     state: PyTree
@@ -115,7 +115,7 @@ def fit(
             progress.update(end, losses or row)
 
         save = _timed_save(run, checkpoints, is_writer=is_writer)
-        step, pending = first_step, None
+        step, pending, is_stopping = first_step, None, False
         run_steps = train_steps(algorithm, rows_are_shared=isinstance(split, ArraySplit))
         for start, end, rows, indices in dispatches(split, seed, first_step, plan):
             numbers = np.arange(start, end, dtype=np.int32)
@@ -139,7 +139,9 @@ def fit(
                 break
         if step == plan.steps:
             _write_digest(run, log, step, state)
-    return FitResult(state, step, step == plan.steps)
+        # The signal may have come while the last dispatch was at work.
+        is_stopping = is_stopping or is_stop_requested(-(-plan.steps // plan.steps_per_call))
+    return FitResult(state, step, step == plan.steps and not is_stopping)
 
 
 def restore(

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -170,5 +171,6 @@ def bic(mixture: Mixture, log_prob: Array) -> Array:
     Source:
         Schwarz 1978, "Estimating the dimension of a model", equation 1, times -2.
     """
+    chex.assert_rank(log_prob, 1)
     num = len(log_prob)
     return -2.0 * jnp.sum(log_prob) + mixture.num_parameters() * jnp.log(float(num))

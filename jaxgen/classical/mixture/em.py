@@ -1,5 +1,6 @@
 """One iteration of expectation-maximisation of a mixture."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -65,12 +66,43 @@ def em_step(
         The step. If K = 1 and nothing is missing, a single one gives the full, tied, diagonal or
         spherical Gaussian of greatest likelihood.
 
+    Raises:
+        ValueError: if there is no example, or the floor is not above 0.
+
     Source:
         Dempster et al. 1977, "Maximum likelihood from incomplete data via the EM algorithm",
         section 2; on batches Cappe & Moulines 2009, "On-line expectation-maximization algorithm for
         latent data models", equation 12.
     """
-    x = jnp.asarray(at_least_float32(x))
+    if isinstance(min_variance, float | int) and not min_variance > 0.0:
+        raise ValueError(f"min_variance: {min_variance}, expected above 0")
+    return _em_step(
+        mixture,
+        x,
+        min_variance,
+        weight,
+        observed,
+        old,
+        step_size,
+        noise_variance=noise_variance,
+        axis_name=axis_name,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("noise_variance", "axis_name"))
+def _em_step(
+    mixture: Mixture,
+    x: Array,
+    min_variance: Array | float,
+    weight: Array | None,
+    observed: Array | None,
+    old: Statistics | None,
+    step_size: Array | float,
+    *,
+    noise_variance: float,
+    axis_name: str | None,
+) -> EMStep:
+    x = at_least_float32(x)
     sums, log_prob = expect(
         mixture, x, weight=weight, observed=observed, noise_variance=noise_variance
     )

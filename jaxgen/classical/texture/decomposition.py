@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import at_least_float32
+from jaxgen.classical.texture.spots import check_exemplar
 from jaxgen.types import Array
 
 
@@ -39,10 +39,13 @@ def periodic_plus_smooth(u: Array) -> PeriodicPlusSmooth:
     Returns:
         Both parts, in the units of `u`.
 
+    Raises:
+        ValueError: if the image has no pixel.
+
     Source:
         Moisan 2011, "Periodic plus smooth image decomposition".
     """
-    chex.assert_rank(u, 3)
+    check_exemplar(u)
     u = at_least_float32(u)
     height, width = u.shape[:2]
     rows, columns = u[-1] - u[0], u[:, -1] - u[:, 0]

@@ -13,7 +13,7 @@ from jax.scipy.linalg import cho_solve
 from jax.scipy.sparse.linalg import cg
 
 from jaxgen.arrays import at_least_float32, example_keys
-from jaxgen.classical.texture.spots import autocovariance
+from jaxgen.classical.texture.spots import autocovariance, check_mask
 from jaxgen.types import Array, Key
 
 MOST_BY_CHOLESKY = 1500
@@ -170,14 +170,14 @@ def make_conditional(
         The conditional distribution; without a known site it is that of the model.
 
     Raises:
-        ValueError: if the image or the mask has another size.
+        ValueError: if the image or the mask has another size, or the mask is not one of booleans.
 
     Source:
         Galerne & Leclaire 2017, "Texture inpainting using efficient Gaussian conditional
         simulation".
     """
     chex.assert_rank(x, 3)
-    observed = np.asarray(observed, bool)
+    observed = check_mask("observed", observed)
     for name, shape in (("x", x.shape[:2]), ("observed", observed.shape)):
         if shape != size:
             raise ValueError(f"{name}: shape {shape}, expected that of the model, {size}")

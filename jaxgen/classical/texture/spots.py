@@ -22,10 +22,13 @@ def make_spot(u: Array) -> tuple[Array, Array]:
     Returns:
         The mean m of each channel, `[C]`, and the spot h, `[H, W, C]`, both in the units of `u`.
 
+    Raises:
+        ValueError: if the image has no pixel.
+
     Source:
         Galerne, Gousseau & Morel 2011, "Random phase textures: theory and synthesis".
     """
-    chex.assert_rank(u, 3)
+    check_exemplar(u)
     u = at_least_float32(u)
     mean = jnp.mean(u, axis=(0, 1))
     return mean, (u - mean[None, None]) / np.sqrt(u.shape[0] * u.shape[1])
@@ -42,14 +45,14 @@ def make_masked_spot(u: Array, known: np.ndarray) -> tuple[Array, Array]:
         The mean of the known sites, `[C]`, and the spot, `[H, W, C]`, both in the units of `u`.
 
     Raises:
-        ValueError: if the mask has another size, or hides everything.
+        ValueError: if the mask has another size, hides everything, or is not one of booleans.
 
     Source:
         Galerne & Leclaire 2017, "Texture inpainting using efficient Gaussian conditional
         simulation".
     """
-    chex.assert_rank(u, 3)
-    known = np.asarray(known, bool)
+    check_exemplar(u)
+    known = check_mask("known", known)
     if known.shape != u.shape[:2]:
         raise ValueError(f"known: shape {known.shape}, expected that of the image, {u.shape[:2]}")
     if not known.any():
@@ -58,6 +61,40 @@ def make_masked_spot(u: Array, known: np.ndarray) -> tuple[Array, Array]:
     u = jnp.where(known[..., None], u, 0.0)
     mean = jnp.sum(u, axis=(0, 1)) / count
     return mean, jnp.where(known[..., None], u - mean[None, None], 0.0) / np.sqrt(count)
+
+
+def check_exemplar(u: Array) -> None:
+    """Checks an image.
+
+    Args:
+        u: `[H, W, C]`.
+
+    Raises:
+        AssertionError: if it has another rank.
+        ValueError: if it has no pixel.
+    """
+    chex.assert_rank(u, 3)
+    if not u.size:
+        raise ValueError(f"u: shape {u.shape}, expected an image of at least 1x1x1")
+
+
+def check_mask(name: str, mask: np.ndarray) -> np.ndarray:
+    """Checks what says which sites are known.
+
+    Args:
+        name: of the argument.
+        mask: true where a site is known.
+
+    Returns:
+        The mask as a NumPy array.
+
+    Raises:
+        ValueError: if it is not one of booleans, such as weights or places.
+    """
+    mask = np.asarray(mask)
+    if mask.dtype != bool:
+        raise ValueError(f"{name}: {mask.dtype}, expected booleans, true where a site is known")
+    return mask
 
 
 def taper(size: tuple[int, int]) -> np.ndarray:

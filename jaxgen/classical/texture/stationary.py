@@ -97,12 +97,14 @@ class StationaryGaussian:
         solved = _like(direction, x_hat) * along + across / v
         return jnp.fft.irfft2(solved, s=self.size, axes=(-3, -2))
 
-    @jax.jit
     def denoise(self, y: Array, noise_variance: Array | float) -> Array:
         """The expectation of x given ``y = x + noise``, ``[B, H, W, C]``: the Wiener filter.
 
-        ``m + S_k (S_k + t I)^-1 (y - m)`` at each frequency, for white noise of variance t.
+        ``m + S_k (S_k + t I)^-1 (y - m)`` at each frequency, for white noise of variance t; raises
+        ValueError for t below 0.
         """
+        if isinstance(noise_variance, float | int) and not noise_variance >= 0.0:
+            raise ValueError(f"noise_variance: {noise_variance}, expected at least 0")
         noisy = dataclasses.replace(self, noise_variance=self.noise_variance + noise_variance)
         return at_least_float32(y) - noise_variance * noisy.solve(self._centred(y))
 

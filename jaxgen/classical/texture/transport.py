@@ -35,7 +35,6 @@ def wasserstein_distance(p: StationaryGaussian, q: StationaryGaussian) -> Array:
     return jnp.sqrt(num * jnp.sum((p.mean - q.mean) ** 2) + jnp.sum(squares))
 
 
-@jax.jit
 def mix(p: StationaryGaussian, q: StationaryGaussian, weight: Array | float) -> StationaryGaussian:
     """The model at a share of the shortest way from one to another.
 
@@ -53,11 +52,13 @@ def mix(p: StationaryGaussian, q: StationaryGaussian, weight: Array | float) -> 
         The mixture.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or the weight is out of its range.
 
     Source:
         Xia et al. 2014, "Synthesizing and mixing stationary Gaussian texture models".
     """
+    if isinstance(weight, float | int) and not 0.0 <= weight <= 1.0:
+        raise ValueError(f"weight: {weight}, expected in [0, 1]")
     h_p, h_q = _spectra(p, q, half=True)
     spectrum = (1.0 - weight) * h_p + weight * h_q * _best_phase(h_p, h_q)
     spot = jnp.fft.irfft2(spectrum, s=p.size, axes=(-3, -2))
