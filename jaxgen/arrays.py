@@ -34,6 +34,21 @@ def sum_event(values: Array) -> Array:
     return jnp.sum(values, axis=tuple(range(1, values.ndim)))
 
 
+def check_key(key: Key) -> None:
+    """Checks a random key.
+
+    Args:
+        key: one typed key, or several.
+
+    Raises:
+        ValueError: if it has no key type.
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise ValueError(
+            f"key: {key.dtype} {key.shape}, expected a typed key, as jax.random.key makes"
+        )
+
+
 def example_keys(key: Key, num: int) -> Array:
     """A key for each example, so that its draws depend neither on the others nor on the devices.
 
@@ -46,12 +61,12 @@ def example_keys(key: Key, num: int) -> Array:
         Typed keys `[num]`.
 
     Raises:
-        ValueError: if the key has no key type, or there is another number of them.
+        ValueError: if the key has no key type, there is another number of them, or `num` is below
+            0.
     """
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        raise ValueError(
-            f"key: {key.dtype} {key.shape}, expected a typed key, as jax.random.key makes"
-        )
+    check_key(key)
+    if num < 0:
+        raise ValueError(f"num: {num}, expected at least 0")
     if key.ndim == 0:
         return jax.random.split(key, num)
     if key.shape != (num,):

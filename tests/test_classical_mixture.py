@@ -201,6 +201,17 @@ def test_a_floor_of_nothing_and_data_for_their_density_are_refused():
         mixture.bic(params, x)
 
 
+def test_keys_and_numbers_that_are_none_are_refused():
+    params, x = fitted("diagonal")
+    with pytest.raises(ValueError, match=r"key: int32 \(\), expected a typed key"):
+        mixture.start(0, x, kind="full", num_components=2)
+    with pytest.raises(ValueError, match="num: -1, expected at least 0"):
+        params.sample(jax.random.key(0), -1)
+    for k in (-1, params.num_components):
+        with pytest.raises(ValueError, match=f"k: {k}, expected 0 to {params.num_components - 1}"):
+            params.component(k)
+
+
 def test_an_eager_step_is_compiled_once(caplog):
     params, x = fitted("diagonal")
     params = mixture.em_step(params, x, min_variance=1e-3).mixture

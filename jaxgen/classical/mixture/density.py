@@ -40,7 +40,9 @@ class Mixture:
         return len(self.logits)
 
     def component(self, k: Array | int) -> FullGaussian | FactorGaussian:
-        """The Gaussian of number k."""
+        """The Gaussian of number k; raises ValueError if it is none of 0 to K - 1."""
+        if isinstance(k, int) and not 0 <= k < self.num_components:
+            raise ValueError(f"k: {k}, expected 0 to {self.num_components - 1}")
         return jax.tree.map(lambda a: jnp.asarray(a)[jnp.minimum(k, len(a) - 1)], self.components)
 
     def over_components(self, function: Callable[..., Any], *rest: PyTree) -> Any:

@@ -1,10 +1,12 @@
 """Where EM begins: means by k-means++, and one covariance for all of what they leave."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxgen.arrays import at_least_float32
+from jaxgen.arrays import at_least_float32, check_key
 from jaxgen.classical.gaussian.factor import FactorGaussian
 from jaxgen.classical.gaussian.full import FullGaussian
 from jaxgen.classical.mixture.density import KINDS, Kind, Mixture
@@ -47,8 +49,21 @@ def start(
         Arthur & Vassilvitskii 2007, "k-means++: the advantages of careful seeding", section 2.2.
     """
     chex.assert_rank(x, 2)
+    _check(kind, num_components, num_factors, *x.shape)
+    return _start(key, x, min_variance, kind, num_components, num_factors)
+
+
+@functools.partial(jax.jit, static_argnames=("kind", "num_components", "num_factors"))
+def _start(
+    key: Key,
+    x: Array,
+    min_variance: Array | float,
+    kind: Kind,
+    num_components: int,
+    num_factors: int,
+) -> Mixture:
+    check_key(key)
     num, size = x.shape
-    _check(kind, num_components, num_factors, num, size)
     x = at_least_float32(x)
     mean = jnp.mean(x, axis=0, keepdims=True)
     x = x - mean
