@@ -41,11 +41,10 @@ class EncoderDecoder:
 
     def options(self, dtype: str) -> dict[str, Any]:
         """What the constructors of the library take, those of the chosen kind of networks."""
-        widths = {"hidden_sizes": self.hidden_sizes, "channels": self.channels}
-        width = "hidden_sizes" if self.model == "mlp" else "channels"
+        widths = "hidden_sizes" if self.model == "mlp" else "channels"
         return {
             "latent_dim": self.latent_dim,
             "dropout_rate": self.dropout_rate,
             "dtype": jnp.dtype(dtype),
-            width: widths[width],
+            widths: getattr(self, widths),
         }

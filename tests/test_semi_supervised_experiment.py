@@ -1,5 +1,6 @@
 """Runs of M2 from the command line: what they leave, resuming, hidden labels, refusals."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,9 +8,13 @@ import PIL.Image
 import pytest
 
 from experiments import evaluate, sample
+from experiments.semi_supervised import EXPERIMENT
 from experiments.semi_supervised import __main__ as semi_supervised
-from experiments.semi_supervised.build import few_labels
+from experiments.semi_supervised.build import build_model, few_labels
+from experiments.semi_supervised.settings import Settings
+from experiments.settings import DataInfo
 from jaxgen import data
+from jaxgen.vae import likelihoods
 
 SMALL = (
     *("--steps-per-call", 2, "--checkpoint-every", 2, "--draw-every", 2, "--batch-size", 16),
@@ -21,6 +26,16 @@ def digests(run_dir, folder="."):
     """Of the parameters at the last step."""
     rows = (run_dir / folder / "metrics.jsonl").read_text().splitlines()
     return json.loads(rows[-1])["params_sha256"]
+
+
+@pytest.mark.parametrize("model", ["mlp", "conv"])
+def test_the_networks_and_the_likelihood_are_those_of_the_settings(model):
+    own = Settings(model=model, likelihood="gaussian", latent_dim=3, dropout_rate=0.5)
+    settings = dataclasses.replace(EXPERIMENT.defaults(), model=own)
+    built = build_model(settings, DataInfo.of(data.load("digits")))
+    expected = likelihoods.gaussian(levels=17)
+    assert built.likelihood.is_density and built.likelihood.num_outputs == expected.num_outputs
+    assert built.latent_dim == 3 and built.decoder.dropout_rate == 0.5
 
 
 @pytest.mark.slow
