@@ -125,10 +125,12 @@ class Categorical:
     def log_prob(self, x: Array) -> Array:
         """Log-probability of x, `[B, ...]`: `[B]` in nats, -inf if not 0 to levels - 1."""
         chex.assert_shape(x, self.logits.shape[:-1])
-        # log_softmax before the gather: logits[x] - logsumexp cancels for large logits.
-        log_masses = jax.nn.log_softmax(at_least_float32(self.logits), axis=-1)
+        logits = at_least_float32(self.logits)
+        # Less the largest before the gather: logits[x] - logsumexp cancels for large logits.
+        logits -= jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
         index = x.astype(jnp.int32)[..., None]
-        log_mass = jnp.take_along_axis(log_masses, index, axis=-1, mode="clip")[..., 0]
+        logit = jnp.take_along_axis(logits, index, axis=-1, mode="clip")[..., 0]
+        log_mass = logit - jnp.log(jnp.sum(jnp.exp(logits), axis=-1))
         # Otherwise 3.7 would be a 3, -1 the last level, and 300 the nearest one.
         return sum_event(jnp.where(_is_level(x, self.logits.shape[-1]), log_mass, -jnp.inf))
 

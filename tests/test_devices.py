@@ -101,7 +101,7 @@ FAMILIES = {
     ),
     "m2 of dropout, noise and a few labels": (
         m2_of_dropout_and_a_few_labels,
-        random_state,
+        start_of_data,
         {**IMAGES, "label": np.where(np.arange(16) % 3, -1, IMAGES["label"])},
         (8,),
     ),
@@ -137,7 +137,7 @@ def test_any_number_of_devices_takes_the_steps_of_one(name):
     before = start(algorithm, batch)
     expected = jax.jit(steps(algorithm, None))(before, batch, key)
     moved = optax.tree.norm(optax.tree.sub(expected[0].params, before.params))
-    assert moved > 1e-2
+    assert 1e-2 < moved < 10.0
     for count in counts:
         run = jax.pmap(
             steps(algorithm, "devices"),

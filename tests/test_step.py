@@ -116,14 +116,16 @@ def test_decay_is_checked(ema_decay):
 
 
 @pytest.mark.parametrize("num_devices", [1, 8])
-def test_keys_of_examples_do_not_depend_on_the_number_of_devices(num_devices):
+@pytest.mark.parametrize("parts", [None, 3])
+def test_keys_of_examples_do_not_depend_on_the_number_of_devices(num_devices, parts):
     """The examples of all devices together have the keys of one device alone."""
     key = jax.random.key(3)
 
     def examples(_):
-        return jax.random.key_data(own_keys(key, 16 // num_devices, "devices"))
+        return jax.random.key_data(own_keys(key, 16 // num_devices, "devices", parts=parts))
 
-    found = jax.vmap(examples, axis_name="devices")(jnp.arange(num_devices))
-    alone = jax.random.key_data(own_keys(key, 16, None))
+    found = jax.vmap(examples, axis_name="devices", out_axes=-3)(jnp.arange(num_devices))
+    alone = jax.random.key_data(own_keys(key, 16, None, parts=parts))
+    assert alone.shape == (*([] if parts is None else [parts]), 16, 2)
     np.testing.assert_array_equal(found.reshape(alone.shape), alone)
-    assert len(np.unique(alone, axis=0)) == 16
+    assert len(np.unique(alone.reshape(-1, 2), axis=0)) == 16 * (parts or 1)

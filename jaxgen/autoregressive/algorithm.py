@@ -5,7 +5,6 @@ from typing import Any
 
 import optax
 
-from jaxgen.arrays import split_keys
 from jaxgen.autoregressive import losses, samplers
 from jaxgen.autoregressive.models import PixelModel
 from jaxgen.conditions import one_hot_condition
@@ -49,7 +48,7 @@ def autoregressive_algorithm(
         state: TrainState, batch: Batch, key: Key, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
         x, condition = batch["x"], one_hot_condition(batch.get("label"), num_classes)
-        (dropout_keys,) = split_keys(own_keys(key, len(x), axis_name), 1)
+        dropout_keys = own_keys(key, len(x), axis_name)
 
         def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
             def log_prob(x: Array) -> Array:

@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgen import distributions
 from jaxgen.arrays import at_least_float32, split_keys, sum_event
-from jaxgen.distributions import DiscretizedLogistic
 from jaxgen.types import Array
 
 _ZEROS = nn.initializers.zeros_init()
@@ -56,9 +56,7 @@ class Categorical(nn.Module):
         """Log-mass `[B]` in nats of integer pixels `[B, ..., C]`."""
         total = jnp.zeros(len(x))
         for channel in range(self.num_channels):
-            masses = jax.nn.log_softmax(self.logits(h, x, channel), axis=-1)
-            index = x[..., channel].astype(jnp.int32)[..., None]
-            total += sum_event(jnp.take_along_axis(masses, index, axis=-1, mode="clip"))
+            total += distributions.Categorical(self.logits(h, x, channel)).log_prob(x[..., channel])
         return total
 
     def draw(self, keys: Array, h: Array) -> Array:
@@ -138,7 +136,7 @@ class LogisticMixture(nn.Module):
         for channel in range(self.num_channels):
             mean = self._moved(means, links, pixels, channel)
             value = jnp.broadcast_to(pixels[:, channel, None], mean.shape)
-            each = DiscretizedLogistic(
+            each = distributions.DiscretizedLogistic(
                 mean.reshape(-1, 1), log_scales[..., channel].reshape(-1, 1), self.levels
             )
             total += each.log_prob(value.reshape(-1, 1)).reshape(mean.shape)

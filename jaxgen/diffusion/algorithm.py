@@ -80,7 +80,7 @@ def diffusion_algorithm(
     def step(
         state: TrainState, batch: Batch, key: Key, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
-        keys, dropout_keys, label_keys = split_keys(own_keys(key, len(batch["x"]), axis_name), 3)
+        keys, dropout_keys, label_keys = own_keys(key, len(batch["x"]), axis_name, parts=3)
         condition = one_hot_condition(batch.get("label"), model.num_classes)
         if condition is not None and label_dropout:
             is_kept = jax.vmap(jax.random.bernoulli, (0, None))(label_keys, 1.0 - label_dropout)

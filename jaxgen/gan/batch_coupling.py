@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen.training.jax_setup import QUICK_COMPILATION
 from jaxgen.types import Array, PyTree
 
 _NUM = 4
@@ -75,9 +76,8 @@ def _find_coupling(critic: nn.Module, shape: tuple[int, ...], num_classes: int |
             )
         return y.astype(jnp.float32)
 
-    # Two small runs: compiled fast instead of well, and ahead, since a game may be made within a
-    # traced function.
-    jitted = jax.jit(logits, compiler_options={"xla_backend_optimization_level": 0})
+    # Ahead, since a game may be made within a traced function.
+    jitted = jax.jit(logits, compiler_options=QUICK_COMPILATION)
     run = jitted.lower(variables, x).compile()
     first, second = (np.asarray(run(variables, each))[0] for each in (x, others))
     return bool(abs(first - second) > _TOLERANCE * (1.0 + abs(first)))

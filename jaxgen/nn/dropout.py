@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.arrays import sample_by_example
-from jaxgen.types import Array
+from jaxgen.types import Array, Key
 
 
 def dropout(keys: Array | None, x: Array, *, rate: float, layer: Array | int) -> Array:
@@ -33,8 +33,9 @@ def dropout(keys: Array | None, x: Array, *, rate: float, layer: Array | int) ->
         raise ValueError(f"dropout_rate: {rate}, expected in [0, 1)")
     if keys is None or rate == 0.0:
         return x
-    layer_keys = jax.vmap(lambda key: jax.random.fold_in(key, layer))(keys)
-    keep = sample_by_example(
-        lambda key, shape: jax.random.bernoulli(key, 1.0 - rate, shape), layer_keys, x.shape
-    )
+
+    def mask(key: Key, shape: tuple[int, ...]) -> Array:
+        return jax.random.bernoulli(jax.random.fold_in(key, layer), 1.0 - rate, shape)
+
+    keep = sample_by_example(mask, keys, x.shape)
     return jnp.where(keep, x / (1.0 - rate), 0.0)

@@ -12,6 +12,10 @@ import jaxlib
 # abort the process.
 _CONVOLUTION_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 _FLAG_VERSIONS = ("0.10.2",)
+
+QUICK_COMPILATION = {"xla_backend_optimization_level": 0}
+"""Compiler options of a program that runs once: compiled fast instead of well."""
+
 _CLUSTER_FLAGS = "--coordinator HOST:PORT --num-processes N --process-id I"
 
 

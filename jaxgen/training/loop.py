@@ -1,5 +1,6 @@
 """The training loop: from a run's last good checkpoint to its last step, many steps a dispatch."""
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from jaxgen.data.dataset import ArraySplit, Split
 from jaxgen.data.pipeline import batch_indices
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.dispatches import dispatches
+from jaxgen.training.jax_setup import QUICK_COMPILATION
 from jaxgen.training.leaves import parameter_digest
 from jaxgen.training.memory import return_freed_memory
 from jaxgen.training.metrics_log import MetricsLog, read_metrics
@@ -89,7 +91,7 @@ def fit(
         raise ValueError(f"seed: {seed}, expected at least 0")
     is_writer = jax.process_index() == 0
     checkpoints = Checkpoints(run.checkpoints)
-    init_key, train_key = jax.random.split(jax.random.key(seed))
+    init_key, train_key = _keys(seed)
     first = batch_indices(seed, 0, num_examples=len(split), batch_size=plan.batch_size)
     first_step, state = _start(algorithm, checkpoints, init_key, split.gather(first))
     if first_step > plan.steps:
@@ -169,6 +171,14 @@ def restore(
     return restored
 
 
+# One program: each operation by itself would be compiled by itself.
+@functools.partial(jax.jit, static_argnames="seed", compiler_options=QUICK_COMPILATION)
+def _keys(seed: int) -> tuple[Key, Key]:
+    """The keys of the initial state and of training."""
+    init_key, train_key = jax.random.split(jax.random.key(seed))
+    return init_key, train_key
+
+
 def _start(
     algorithm: Algorithm, checkpoints: Checkpoints, key: Key, batch: Mapping[str, Any]
 ) -> tuple[int, PyTree]:
@@ -177,8 +187,7 @@ def _start(
     restored = checkpoints.restore(like_state)
     if restored is not None:
         return restored[0], replicate(restored[1])
-    # Initialisation runs once, so it is compiled fast instead of well.
-    init = jax.jit(algorithm.init, compiler_options={"xla_backend_optimization_level": 0})
+    init = jax.jit(algorithm.init, compiler_options=QUICK_COMPILATION)
     return 0, replicate(init(key, batch))
 
 

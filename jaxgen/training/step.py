@@ -55,7 +55,7 @@ def gradient_step(
     return state.replace(ema_params=ema_params), metrics
 
 
-def own_keys(key: Key, num: int, axis_name: str | None) -> Array:
+def own_keys(key: Key, num: int, axis_name: str | None, *, parts: int | None = None) -> Array:
     """Keys for the examples of this device, as a part of those of all devices.
 
     What an example draws from its key is then the same on one device and on many.
@@ -64,17 +64,20 @@ def own_keys(key: Key, num: int, axis_name: str | None) -> Array:
         key: the same on all devices, as a training step is given it.
         num: examples of each device.
         axis_name: the mapped axis of the devices, or None.
+        parts: number of independent keys of each example, or None for a single one.
 
     Returns:
-        Typed keys `[num]`.
+        Typed keys `[num]`, or `[parts, num]`, to be unpacked.
     """
+    leading = () if parts is None else (parts,)
     if axis_name is None:
-        return jax.random.split(key, num)
-    keys = jax.random.split(key, num * jax.lax.axis_size(axis_name))
-    return jax.lax.dynamic_slice_in_dim(keys, jax.lax.axis_index(axis_name) * num, num)
+        return jax.random.split(key, (*leading, num))
+    keys = jax.random.split(key, (*leading, num * jax.lax.axis_size(axis_name)))
+    first = jax.lax.axis_index(axis_name) * num
+    return jax.lax.dynamic_slice_in_dim(keys, first, num, axis=keys.ndim - 1)
 
 
 def _norm(tree: PyTree) -> Array:
     """Euclidean norm of all entries, on a CPU in a third of the time of `optax.tree.norm`."""
-    sums = [jnp.sum(channel_sum(jnp.atleast_1d(leaf) ** 2)) for leaf in jax.tree.leaves(tree)]
-    return jnp.sqrt(jnp.sum(jnp.stack(sums)))
+    sums = [channel_sum(jnp.atleast_1d(leaf) ** 2) for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(jnp.sum(jnp.concatenate(sums)))

@@ -266,8 +266,9 @@ def _algorithm(
     def step(
         state: TrainState, batch: Batch, key: Key, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
-        keys = own_keys(key, len(batch["x"]), axis_name)
-        noise_keys, objective_keys, encoder_keys, decoder_keys = split_keys(keys, 4)
+        noise_keys, objective_keys, encoder_keys, decoder_keys = own_keys(
+            key, len(batch["x"]), axis_name, parts=4
+        )
         x = data(noise_keys, batch["x"])
 
         def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:

@@ -160,8 +160,7 @@ def _algorithm(
     def step(
         state: TrainState, batch: Batch, key: Key, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
-        keys = own_keys(key, len(batch["x"]), axis_name)
-        input_keys, *dropout_keys = split_keys(keys, 4)
+        input_keys, *dropout_keys = own_keys(key, len(batch["x"]), axis_name, parts=4)
         inputs = inputs_of(input_keys, batch)
 
         def loss_fn(params: PyTree, batch_stats: PyTree) -> tuple[Array, tuple[Metrics, PyTree]]:
