@@ -10,6 +10,9 @@ paired and what else a layer learns is each library's own, so that the numbers o
 a little. After the windows of training come those of drawing from the trained model. Each
 contestant is a process of its own; they take turns, window by window, so that whatever else the
 machine does falls on all alike.
+
+jaxgen trains on the devices of JAX, all at once: here on one for each core, as JAX_NUM_CPU_DEVICES
+gives them to any of its programs, and in a row of its own on a single one.
 """
 
 import dataclasses
@@ -37,7 +40,8 @@ CONTEST = contest.Contest(
         "glow_32": "Glow of 32x32x3 images",
     },
     contestants={
-        contest.JAXGEN: Contestant("jaxgen_flow"),
+        contest.JAXGEN: Contestant("jaxgen_flow", "device_per_core"),
+        contest.ONE_DEVICE: Contestant("jaxgen_flow", "one_device"),
         "flowjax": Contestant("flowjax_flow", workloads=VECTORS),
         "distrax": Contestant("distrax_flow", workloads=VECTORS),
         "zuko": Contestant("zuko_flow", "eager", VECTORS),

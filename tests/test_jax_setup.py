@@ -63,6 +63,18 @@ def test_without_a_cache_one_line_says_so(settings, monkeypatch, tmp_path, capsy
     assert str(tmp_path / "file") in lines[1]
 
 
+@pytest.mark.parametrize(("num_cores", "num_threads"), [(8, ""), (9, ""), (7, "32")])
+def test_devices_that_share_cores_get_threads_to_wait_in(
+    settings, monkeypatch, num_cores, num_threads
+):
+    """And those with a core each none beside it, which would take turns with it."""
+    monkeypatch.delenv("NPROC")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(num_cores)))
+    assert jax.config.jax_num_cpu_devices == 8
+    configure()
+    assert os.environ.get("NPROC", "") == num_threads
+
+
 def test_hosts_without_a_cluster_are_asked_for_the_flags():
     """In a process of its own: JAX refuses to look for a cluster after its first computation."""
     clusters = ("SLURM_", "OMPI_", "PMI_", "KUBERNETES_", "JAX_COORDINATOR")

@@ -11,7 +11,7 @@ import pytest
 from references import exponential_moving_average, least_squares_momentum_descent
 
 from jaxgen.training.state import create_train_state
-from jaxgen.training.step import gradient_step, own_keys
+from jaxgen.training.step import gradient_step, mean_over_devices, own_keys
 
 RATE, MOMENTUM, B, D = 0.1, 0.9, 16, 3
 OPTIMIZER = optax.sgd(RATE, momentum=MOMENTUM)
@@ -129,3 +129,24 @@ def test_keys_of_examples_do_not_depend_on_the_number_of_devices(num_devices, pa
     assert alone.shape == (*([] if parts is None else [parts]), 16, 2)
     np.testing.assert_array_equal(found.reshape(alone.shape), alone)
     assert len(np.unique(alone.reshape(-1, 2), axis=0)) == 16 * (parts or 1)
+
+
+def test_mean_over_devices_is_that_of_each_array():
+    rng = np.random.default_rng(0)
+    tree = {"a": rng.normal(size=(8, 3, 2)), "b": [rng.normal(size=8), rng.normal(size=(8, 0))]}
+    tree = jax.tree.map(np.float32, tree) | {"half": jnp.asarray(rng.normal(size=8), jnp.bfloat16)}
+    found = jax.pmap(lambda x: mean_over_devices(x, "devices"), axis_name="devices")(tree)
+    for leaf, x in zip(jax.tree.leaves(found), jax.tree.leaves(tree), strict=True):
+        assert leaf.dtype == x.dtype
+        mean = np.mean(np.asarray(x, np.float64), axis=0, keepdims=True)
+        tolerance = 1e-2 if x.dtype == jnp.bfloat16 else 1e-6
+        np.testing.assert_allclose(
+            np.float32(leaf), np.broadcast_to(mean, x.shape), rtol=0, atol=tolerance
+        )
+
+
+def test_devices_of_a_cpu_meet_once():
+    """One by one the arrays would take a meeting each."""
+    tree = {"a": np.ones((8, 3), np.float32), "b": np.ones((8, 2), np.float32)}
+    run = jax.pmap(lambda x: mean_over_devices(x, "devices"), axis_name="devices")
+    assert run.lower(tree).compile().as_text().count(" all-reduce(") == 1

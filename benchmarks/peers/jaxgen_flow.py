@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 
@@ -43,14 +44,15 @@ def build(
 
     Args:
         workload: which flow.
-        variant: unused: there is one.
+        variant: "device_per_core", or "one_device".
         data: float32 `[N, ...]`.
-        threads: unused: JAX takes the cores that the process may use.
+        threads: cores that the process may use.
 
     Returns:
         the program.
     """
-    del variant, threads
+    if variant == "device_per_core":
+        jax.config.update("jax_num_cpu_devices", threads)
     configure()
     sizes = flow_sizes.SIZES[workload]
     return jaxgen_loop.program(

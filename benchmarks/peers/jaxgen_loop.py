@@ -61,7 +61,10 @@ def program(
     shapes = jax.eval_shape(algorithm.init, jax.random.key(0), {"x": x[:1]})
     run = RunDirectory(Path(tempfile.mkdtemp()))
     done, state, number = 0, None, 0
-    sample = jax.jit(algorithm.sample, static_argnums=2)
+    num_devices = jax.local_device_count()
+    sample = jax.pmap(
+        lambda state, key: algorithm.sample(state, key, num_drawn // num_devices), in_axes=(None, 0)
+    )
 
     def train(num_steps: int) -> common.Window:
         nonlocal done, state
@@ -84,7 +87,7 @@ def program(
     def draw() -> np.ndarray:
         nonlocal number
         number += 1
-        return np.asarray(sample(state, jax.random.key(number), num_drawn))
+        return np.asarray(sample(state, jax.random.split(jax.random.key(number), num_devices)))
 
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     return common.Program(num_parameters, steps_per_call, train, draw if num_drawn else None)

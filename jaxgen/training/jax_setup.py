@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+from typing import Any
 
 import jax
 import jaxlib
@@ -43,11 +44,11 @@ def configure(
     Raises:
         ValueError: if no cluster is found and one of the three is missing, or they make no sense.
     """
-    num_devices = int(os.environ.get("JAX_NUM_CPU_DEVICES", 1))
-    if num_devices > 1:
+    config: Any = jax.config
+    if config.jax_num_cpu_devices > _num_cores():
         # Fewer threads than twice the virtual CPU devices can deadlock their all-reduce (jax 0.10
-        # and 0.11); more threads than cores slow the loop of one device by a third.
-        os.environ.setdefault("NPROC", str(max(32, 2 * num_devices)))
+        # and 0.11); more threads than cores halve the speed of devices that have a core each.
+        os.environ.setdefault("NPROC", str(max(32, 2 * config.jax_num_cpu_devices)))
     flags = os.environ.get("XLA_FLAGS", "")
     if jaxlib.__version__ in _FLAG_VERSIONS and _CONVOLUTION_FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_CONVOLUTION_FLAG}=individual_dot".strip()
@@ -58,6 +59,13 @@ def configure(
     _check_cluster(distributed, coordinator, num_processes, process_id)
     if distributed:
         _join(coordinator, num_processes, process_id)
+
+
+def _num_cores() -> int:
+    """Those that this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _set_cache() -> None:

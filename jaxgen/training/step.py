@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from jaxgen.nn import channel_sum
 from jaxgen.training.state import TrainState
@@ -43,7 +44,7 @@ def gradient_step(
     )
     metrics = {"loss": loss, **metrics}
     if axis_name is not None:
-        gradients, metrics, batch_stats = jax.lax.pmean(
+        gradients, metrics, batch_stats = mean_over_devices(
             (gradients, metrics, batch_stats), axis_name
         )
     metrics["gradient_norm"] = _norm(gradients)
@@ -53,6 +54,30 @@ def gradient_step(
         decay = jnp.minimum(state.ema_decay, (1.0 + state.step) / (10.0 + state.step))
         ema_params = optax.incremental_update(state.params, ema_params, 1.0 - decay)
     return state.replace(ema_params=ema_params), metrics
+
+
+def mean_over_devices(tree: PyTree, axis_name: str) -> PyTree:
+    """Averages every array of `tree` over the devices.
+
+    On CPUs they travel as one vector: there each array by itself is a meeting of all devices, which
+    takes longer than the sum. Elsewhere the compiler joins them as it sees fit.
+
+    Args:
+        tree: floating arrays, of each device.
+        axis_name: the mapped axis of the devices.
+
+    Returns:
+        The means, the same on all devices.
+    """
+
+    def as_one(tree: PyTree) -> PyTree:
+        vector, unravel = ravel_pytree(tree)
+        return unravel(jax.lax.pmean(vector, axis_name))
+
+    def apart(tree: PyTree) -> PyTree:
+        return jax.lax.pmean(tree, axis_name)
+
+    return jax.lax.platform_dependent(tree, cpu=as_one, default=apart)
 
 
 def own_keys(key: Key, num: int, axis_name: str | None, *, parts: int | None = None) -> Array:
