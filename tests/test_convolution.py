@@ -60,14 +60,14 @@ def three(x, w, y, stride, padding):
     )
 
 
-@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize(("channels", "features"), [(1, 5), (4, 5), (15, 5), (5, 15)])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_values_equal_references(case, channels):
+def test_values_equal_references(case, channels, features):
     """So they are adjoint: the references are gradients of one trilinear form."""
     size, kernel, stride, padding = case
     pads = explicit_padding(*case)
     output = convolution_geometry(size, kernel, stride, padding).output
-    arrays = draw(0, (2, *size, channels), (*kernel, channels, 5), (2, *output, 5))
+    arrays = draw(0, (2, *size, channels), (*kernel, channels, features), (2, *output, features))
     with jax.enable_x64(True):
         found = jax.jit(lambda *arrays: three(*arrays, stride, padding))(*arrays)
     for value, expected in zip(found, expected_values(*arrays, stride, pads), strict=True):
@@ -92,15 +92,16 @@ def test_default_output_size_is_that_of_lax(kernel, stride, padding):
 
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 0.02)])
 def test_results_have_the_type_of_the_arguments(dtype, tolerance):
-    """In each form: products, without dilation, dilated."""
-    for channels, kernel in ((1, (3, 3)), (4, (4, 4)), (4, (3, 3))):
+    """In each form: products, without dilation, dilated, from many channels to few."""
+    for channels, kernel, stride in ((1, 3, 2), (4, 4, 2), (4, 3, 2), (15, 3, 1)):
+        side, steps = 6 // stride, (stride, stride)
         arrays = [
             jnp.asarray(a, dtype)
-            for a in draw(1, (2, 6, 6, channels), (*kernel, channels, 5), (2, 3, 3, 5))
+            for a in draw(1, (2, 6, 6, channels), (kernel, kernel, channels, 5), (2, side, side, 5))
         ]
-        pads = explicit_padding((6, 6), kernel, (2, 2), "SAME")
-        exact = expected_values(*(np.asarray(a, np.float64) for a in arrays), (2, 2), pads)
-        found = jax.jit(lambda *arrays: three(*arrays, 2, "SAME"))(*arrays)
+        pads = explicit_padding((6, 6), (kernel, kernel), steps, "SAME")
+        exact = expected_values(*(np.asarray(a, np.float64) for a in arrays), steps, pads)
+        found = jax.jit(lambda *arrays, s=steps: three(*arrays, s, "SAME"))(*arrays)
         for value, expected in zip(found, exact, strict=True):
             assert value.dtype == dtype
             error = np.abs(np.asarray(value, np.float64) - expected).max()
