@@ -120,6 +120,13 @@ def introduce(course: Course) -> None:
     """Says what was loaded, what is trained, and what cannot be measured afterwards."""
     print(describe(course.dataset))
     print(course.method.description)
+    num, num_left = len(course.dataset.train), len(course.dataset.train) - course.plan.batch_size
+    if course.settings.plan.batch_size == 0 and num_left:
+        shares = jax.device_count() * course.method.batches_per_step
+        print(
+            f"left out of each step: {num_left:,} of {num:,} train examples, since it takes a "
+            f"multiple of {shares}"
+        )
     for line in metrics.left_out(num_measured(course.dataset)):
         print(f"left out: {line}")
     sys.stdout.flush()

@@ -32,7 +32,7 @@ class Range:
         """The range in words."""
         if self.high < math.inf:
             ends = "(" if self.is_open else "[", "]" if self.is_closed else ")"
-            return f"in {ends[0]}{self.low:g}, {self.high:g}{ends[1]}"
+            return f"in {ends[0]}{self.low:.12g}, {self.high:.12g}{ends[1]}"
         return f"a finite number above {self.low:g}" if self.is_open else f"at least {self.low:g}"
 
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -52,6 +54,11 @@ def test_a_gaussian_of_fewer_colour_images_than_numbers(call, tmp_path, flags, w
     code, out, err = call(gaussian, *line)
     assert code == 0, err
     assert words in out and "squared distance over numbers" in out and "iw10_bits_per_dim" in out
+    pattern = r"left out of each step: (\d+) of (\d+) train examples, since .* multiple of (\d+)"
+    match = re.search(pattern, out)
+    assert match
+    num_left, num, num_devices = map(int, match.groups())
+    assert num_devices == jax.device_count() and num_left == num % num_devices
     values = json.loads((run_dir / "calibration.json").read_text())
     assert all(np.isfinite(value["seen"]) for name, value in values.items() if name != "num")
     pictures = {path.stem for path in (run_dir / "samples").glob("*.png")}

@@ -198,6 +198,9 @@ def test_without_compilation():
     [
         (lambda x, w: jnn.conv(x, w, stride=0), "stride: 0, expected"),
         (lambda x, w: jnn.conv(x, w, padding="FULL"), "padding: 'FULL', expected"),
+        (lambda x, w: jnn.conv(x, w, padding=1), "padding: 1, expected"),
+        (lambda x, w: jnn.conv(x, w, padding=((1, 1), (1.5, 1))), "padding: .*1.5.*, expected"),
+        (lambda x, w: jnn.conv(x, w, padding=((1, 1), 1)), "padding: .*, expected"),
         (lambda x, w: jnn.conv(x, jnp.ones((9, 9, 3, 4)), padding="VALID"), "padding: 'VALID'"),
         (lambda x, w: jnn.conv_transpose(x, w, output_size=(9, 9)), r"output_size: \(9, 9\)"),
         (lambda x, w: jnn.conv_kernel_gradient(x, x, kernel_size=3, stride=2), "y: .* windows"),

@@ -50,6 +50,7 @@ def test_settings_in_their_ranges_are_taken():
     assert Bounded(count=1, share=0.0, rate=1e-9, sizes=(1, 2)).free != 0
     assert 0 in AT_LEAST_0 and -1 not in AT_LEAST_0
     assert str(Range(0, 2, is_open=True)) == "in (0, 2)"
+    assert str(Range(0, 2**32)) == "in [0, 4294967296)"
 
 
 @pytest.mark.parametrize("name", FAMILIES)

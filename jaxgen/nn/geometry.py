@@ -1,7 +1,9 @@
 """Sizes of a convolution: strides, padding and the number of windows, all static."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 Pair = tuple[int, int]
 Padding = Literal["SAME", "VALID"] | Sequence[Pair]
@@ -62,6 +64,15 @@ def pair(name: str, value: int | Sequence[int]) -> Pair:
     return entries[0], entries[1]
 
 
+def _is_pairs(padding: Any) -> bool:
+    """Whether there are two pairs of whole numbers."""
+    axes = padding if isinstance(padding, Sequence) else ()
+    numbers = [list(axis) for axis in axes if isinstance(axis, Sequence) and len(axis) == 2]
+    return len(axes) == len(numbers) == 2 and all(
+        isinstance(number, (int, np.integer)) for axis in numbers for number in axis
+    )
+
+
 def _split_padding(padding: Padding, same_total: Pair) -> tuple[Pair, Pair]:
     """Return the low and the high padding; 'SAME' puts the odd one of `same_total` last."""
     if padding == "SAME":
@@ -69,7 +80,7 @@ def _split_padding(padding: Padding, same_total: Pair) -> tuple[Pair, Pair]:
         return low, (same_total[0] - low[0], same_total[1] - low[1])
     if padding == "VALID":
         return (0, 0), (0, 0)
-    if isinstance(padding, str) or len(padding) != 2 or any(len(axis) != 2 for axis in padding):
+    if not _is_pairs(padding):
         raise ValueError(
             f"padding: {padding!r}, expected 'SAME', 'VALID' or ((low, high), (low, high))"
         )
