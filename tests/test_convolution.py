@@ -60,7 +60,7 @@ def three(x, w, y, stride, padding):
     )
 
 
-@pytest.mark.parametrize(("channels", "features"), [(1, 5), (4, 5), (15, 5), (5, 15)])
+@pytest.mark.parametrize(("channels", "features"), [(1, 5), (4, 5), (15, 5), (5, 15), (17, 43)])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_values_equal_references(case, channels, features):
     """So they are adjoint: the references are gradients of one trilinear form."""
@@ -92,8 +92,8 @@ def test_default_output_size_is_that_of_lax(kernel, stride, padding):
 
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 0.02)])
 def test_results_have_the_type_of_the_arguments(dtype, tolerance):
-    """In each form: products, without dilation, dilated, from many channels to few."""
-    for channels, kernel, stride in ((1, 3, 2), (4, 4, 2), (4, 3, 2), (15, 3, 1)):
+    """In each form: products, without dilation, dilated, from many channels to few and back."""
+    for channels, kernel, stride in ((1, 3, 2), (4, 4, 2), (4, 3, 2), (15, 3, 1), (2, 3, 1)):
         side, steps = 6 // stride, (stride, stride)
         arrays = [
             jnp.asarray(a, dtype)

@@ -10,7 +10,7 @@ from benchmarks.peers import common, flow_sizes, jaxgen_loop
 from jaxgen import flows
 from jaxgen.training.jax_setup import configure
 
-STEPS_PER_CALL = {"glow_32": 10}
+STEPS_PER_CALL = {"glow_32": 50}
 """Steps of a dispatch, where they are not 100."""
 
 

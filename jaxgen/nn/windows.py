@@ -3,7 +3,6 @@
 import math
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxgen.nn.geometry import Geometry, Pair
@@ -11,6 +10,12 @@ from jaxgen.types import Array
 
 _BLOCK_SIZE = 2**20
 """Numbers in the windows of one block; four times as many take up to 1.2 times as long."""
+
+_FEW_CHANNELS = 16
+"""Fewer are put in a row in two steps, columns before rows, in 0.3 to 0.6 of the time."""
+
+_COLUMNS = 16
+"""A product with a multiple of so many columns takes 0.7 of the time of one with fewer, as 54."""
 
 
 def place(block: Array, start: Pair, size: Pair) -> Array:
@@ -41,15 +46,15 @@ def take_windows(x: Array, geometry: Geometry) -> Array:
     """
     x = place(x, geometry.low, geometry.covered)
     (down, right), (height, width) = geometry.stride, geometry.covered
-    shifted = [
-        x[
-            :,
-            u : height + 1 - geometry.kernel[0] + u : down,
-            v : width + 1 - geometry.kernel[1] + v : right,
-        ]
-        for u, v in np.ndindex(geometry.kernel)
+    rows = [slice(u, height + 1 - geometry.kernel[0] + u, down) for u in range(geometry.kernel[0])]
+    columns = [
+        slice(v, width + 1 - geometry.kernel[1] + v, right) for v in range(geometry.kernel[1])
     ]
-    windows = jnp.concatenate(shifted, axis=3)
+    if x.shape[3] < _FEW_CHANNELS:
+        x = jnp.concatenate([x[:, :, column] for column in columns], axis=3)
+        windows = jnp.concatenate([x[:, row] for row in rows], axis=3)
+    else:
+        windows = jnp.concatenate([x[:, row, column] for row in rows for column in columns], axis=3)
     return windows.reshape(-1, windows.shape[3])
 
 
@@ -82,13 +87,20 @@ def _overlap_add(y: Array, w: Array, geometry: Geometry) -> Array:
     (height, width), channels = geometry.stride, w.shape[2]
     down, across = (-(-k // s) for k, s in zip(geometry.kernel, geometry.stride, strict=True))
     fill = (down * height - w.shape[0], across * width - w.shape[1])
-    w = jnp.pad(w, ((0, fill[0]), (0, fill[1]), (0, 0), (0, 0)))
-    windows = jnp.dot(y.reshape(-1, y.shape[3]), w.reshape(-1, w.shape[3]).T)
+    w = jnp.pad(w, ((0, fill[0]), (0, fill[1]), (0, 0), (0, 0))).reshape(-1, w.shape[3])
+    num = w.shape[0]
+    w = jnp.pad(w, ((0, -num % _COLUMNS), (0, 0)))
+    windows = jnp.dot(y.reshape(-1, y.shape[3]), w.T)[:, :num]
     windows = windows.reshape(batch, rows, columns, down, height, across, width, channels)
     image = jnp.zeros((batch, *geometry.size, channels), y.dtype)
-    for u, v in np.ndindex(down, across):
-        block = jnp.swapaxes(windows[:, :, :, u, :, v], 2, 3)
-        block = block.reshape(batch, rows * height, columns * width, channels)
-        start = (u * height - geometry.low[0], v * width - geometry.low[1])
-        image += place(block, start, geometry.size)
+    for u in range(down):
+        size = (rows * height, geometry.size[1])
+        line = jnp.zeros((batch, *size, channels), y.dtype)
+        for v in range(across):
+            block = jnp.swapaxes(windows[:, :, :, u, :, v], 2, 3)
+            block = block.reshape(batch, rows * height, columns * width, channels)
+            line += place(block, (0, v * width - geometry.low[1]), size)
+        # Without it each block is placed in the whole image: twice as many additions.
+        line = lax.optimization_barrier(line)
+        image += place(line, (u * height - geometry.low[0], 0), geometry.size)
     return image

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.nn import channel_sum
+from jaxgen.nn.sums import channel_sum, repeat_row
 from jaxgen.types import Array, Key
 
 _LEAST_STD = 1e-6
@@ -52,8 +52,8 @@ class ActNorm(nn.Module):
 
 
 def _like(x: Array, row: Array) -> Array:
-    """A value for each channel, `[C]`, as `[..., C]` of the rank of `x`."""
-    return row.reshape((1,) * (x.ndim - 1) + row.shape)
+    """A value for each channel, `[C]`, as `[..., C]` of the shape of `x`."""
+    return repeat_row(row, x.size // x.shape[-1]).reshape(x.shape)
 
 
 def _log_det(x: Array, log_scale: Array) -> Array:
