@@ -4,6 +4,7 @@ import struct
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -62,9 +63,11 @@ def program(
     run = RunDirectory(Path(tempfile.mkdtemp()))
     done, state, number = 0, None, 0
     num_devices = jax.local_device_count()
-    sample = jax.pmap(
-        lambda state, key: algorithm.sample(state, key, num_drawn // num_devices), in_axes=(None, 0)
-    )
+
+    def sample_own(state: Any, number: jax.Array) -> jax.Array:
+        return algorithm.sample(state, jax.random.key(number), num_drawn // num_devices)
+
+    sample = jax.pmap(sample_own, in_axes=(None, 0))
 
     def train(num_steps: int) -> common.Window:
         nonlocal done, state
@@ -86,8 +89,8 @@ def program(
 
     def draw() -> np.ndarray:
         nonlocal number
-        number += 1
-        return np.asarray(sample(state, jax.random.split(jax.random.key(number), num_devices)))
+        number += num_devices
+        return np.asarray(sample(state, np.arange(number, number + num_devices, dtype=np.uint32)))
 
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     return common.Program(num_parameters, steps_per_call, train, draw if num_drawn else None)
