@@ -108,6 +108,20 @@ def test_results_have_the_type_of_the_arguments(dtype, tolerance):
             assert error < tolerance * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("most", [0, 10**9])
+def test_how_many_windows_fit_changes_nothing(most, monkeypatch):
+    """From few channels to many, back, and the kernel's gradient: with windows and without."""
+    for name in ("_SMALL_WINDOW", "_CACHED_WINDOWS", "_MOST_WINDOWS"):
+        monkeypatch.setattr(cpu, name, most)
+    for channels, features in ((3, 8), (8, 3)):
+        arrays = draw(4, (3, 6, 5, channels), (3, 2, channels, features), (3, 6, 5, features))
+        pads = explicit_padding((6, 5), (3, 2), (1, 1), "SAME")
+        with jax.enable_x64(True):
+            found = jax.jit(lambda *arrays: three(*arrays, 1, "SAME"))(*arrays)
+        for value, expected in zip(found, expected_values(*arrays, (1, 1), pads), strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("num", [0, 5, 11, 30])
 def test_blocks_of_examples_change_nothing(num, monkeypatch):
     """None; more than a block holds, without and with a rest; more than there may be blocks."""

@@ -34,7 +34,6 @@ _FEW_CHANNELS = 3
 _MANY_FEATURES = 96
 """From so many features on a product takes 0.6 to 0.95 of the time, traffic of windows included."""
 
-
 _NARROW_WINDOW = 256
 """From many channels to few at stride 1, products with so small windows of the few take 0.2 to 0.9
 of the time; measured on 12 to 128 channels to 1 to 28. Windows of 300 take up to 1.7 times it."""
@@ -42,6 +41,9 @@ of the time; measured on 12 to 128 channels to 1 to 28. Windows of 300 take up t
 _SMALL_WINDOW, _CACHED_WINDOWS = 64, 2**21
 """From few channels to many, products take 0.4 to 0.9 of the time where a window has so few
 numbers, or all windows together; others take up to 3 times as long."""
+
+_MOST_WINDOWS = 2**24
+"""Numbers in all windows of a kernel's gradient, which must not take more memory than images."""
 
 
 def _is_product(x: Array, geometry: Geometry) -> bool:
@@ -55,11 +57,15 @@ def _narrows(wide: int, narrow: int, geometry: Geometry) -> bool:
 
 def _widens(x: Array, features: int, geometry: Geometry) -> bool:
     """Whether the windows of `x`, few channels that become many, are worth their memory."""
-    size = math.prod(geometry.kernel) * x.shape[3]
-    is_small = size <= _SMALL_WINDOW
-    if isinstance(x.shape[0], int):  # Otherwise it is a symbol of `jax.export`.
-        is_small |= x.shape[0] * math.prod(geometry.output) * size <= _CACHED_WINDOWS
+    is_small = x.shape[3] * math.prod(geometry.kernel) <= _SMALL_WINDOW
+    is_small |= _num_in_windows(x, geometry) <= _CACHED_WINDOWS
     return is_small and 5 * x.shape[3] <= 2 * features
+
+
+def _num_in_windows(x: Array, geometry: Geometry) -> float:
+    if not isinstance(x.shape[0], int):  # A symbol of `jax.export`.
+        return math.inf
+    return x.shape[0] * math.prod(geometry.output) * math.prod(geometry.kernel) * x.shape[3]
 
 
 def _adjoint(geometry: Geometry) -> Geometry:
@@ -141,8 +147,9 @@ def conv_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     if _is_product(x, geometry):
         w = jnp.dot(take_windows(x, geometry).T, y.reshape(-1, y.shape[3]))
         return w.reshape(*geometry.kernel, x.shape[3], y.shape[3])
-    if _narrows(x.shape[3], y.shape[3], geometry):
-        w = jnp.dot(take_windows(y, _adjoint(geometry)).T, x.reshape(-1, x.shape[3]))
+    adjoint = _adjoint(geometry)
+    if _narrows(x.shape[3], y.shape[3], geometry) and _num_in_windows(y, adjoint) <= _MOST_WINDOWS:
+        w = jnp.dot(take_windows(y, adjoint).T, x.reshape(-1, x.shape[3]))
         # Without it the product is turned round, which takes 1.2 times as long.
         w = lax.optimization_barrier(w).reshape(*geometry.kernel, y.shape[3], x.shape[3])
         return jnp.swapaxes(w[::-1, ::-1], 2, 3)
