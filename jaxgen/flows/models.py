@@ -32,9 +32,9 @@ from jaxgen.flows.dequantization import UniformDequantizer, VariationalDequantiz
 from jaxgen.flows.flow import Flow
 from jaxgen.flows.image_flow import ImageFlow
 
-_UNROLL = (
-    4  # A third of a step of vectors is saved, a tenth of images, for a third more to compile.
-)
+_UNROLL = 4
+"""Blocks at once: a third of a step of vectors is saved, a tenth of images, for a third more to
+compile."""
 
 VectorModel = Literal["planar", "radial", "nice", "real_nvp", "spline", "maf", "iaf"]
 ImageModel = Literal["nice", "real_nvp", "glow", "spline", "maf", "iaf"]
