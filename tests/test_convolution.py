@@ -122,6 +122,28 @@ def test_how_many_windows_fit_changes_nothing(most, monkeypatch):
             np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("channels", "features", "kernel"), [(12, 3, 7), (1, 1, 15), (3, 3, 7)])
+def test_windows_of_large_images_take_no_memory(channels, features, kernel):
+    x = jax.ShapeDtypeStruct((1, 512, 512, channels), jnp.float32)
+    w = jax.ShapeDtypeStruct((kernel, kernel, channels, features), jnp.float32)
+    y = jax.ShapeDtypeStruct((1, 512, 512, features), jnp.float32)
+    for function in (
+        jax.jit(jnn.conv).lower(x, w),
+        jax.jit(jnn.conv_transpose).lower(y, w),
+        jax.jit(lambda x, y: jnn.conv_kernel_gradient(x, y, kernel_size=kernel)).lower(x, y),
+    ):
+        memory = function.compile().memory_analysis()
+        assert memory.temp_size_in_bytes <= 4 * (x.size + y.size) * 4
+
+
+def test_half_precision_sums_what_would_overflow():
+    """A column of 60 times 100, one of -60 times 100: infinity less infinity in float16."""
+    x = jnp.full((1, 9, 9, 12), 100.0, jnp.float16)
+    rows = jnp.asarray([60.0, -60.0, 0.0], jnp.float16).reshape(3, 1, 1, 1)
+    y = jnn.conv(x, jnp.broadcast_to(rows, (3, 3, 12, 3)))
+    np.testing.assert_array_equal(y[0, 4, 4], np.zeros(3))
+
+
 @pytest.mark.parametrize("num", [0, 5, 11, 30])
 def test_blocks_of_examples_change_nothing(num, monkeypatch):
     """None; more than a block holds, without and with a rest; more than there may be blocks."""

@@ -38,16 +38,12 @@ _NARROW_WINDOW = 256
 """From many channels to few at stride 1, products with so small windows of the few take 0.2 to 0.9
 of the time; measured on 12 to 128 channels to 1 to 28. Windows of 300 take up to 1.7 times it."""
 
-_SMALL_WINDOW, _CACHED_WINDOWS = 64, 2**21
-"""From few channels to many, products take 0.4 to 0.9 of the time where a window has so few
+_SMALL_WINDOW, _CACHED_WINDOWS = 32, 2**21
+"""From one or few channels to many, products take 0.3 to 0.9 of the time where a window has so few
 numbers, or all windows together; others take up to 3 times as long."""
 
 _MOST_WINDOWS = 2**24
 """Numbers in all windows of a kernel's gradient, which must not take more memory than images."""
-
-
-def _is_product(x: Array, geometry: Geometry) -> bool:
-    return x.shape[3] == 1 or geometry.kernel == (1, 1)
 
 
 def _narrows(wide: int, narrow: int, geometry: Geometry) -> bool:
@@ -59,13 +55,19 @@ def _widens(x: Array, features: int, geometry: Geometry) -> bool:
     """Whether the windows of `x`, few channels that become many, are worth their memory."""
     is_small = x.shape[3] * math.prod(geometry.kernel) <= _SMALL_WINDOW
     is_small |= _num_in_windows(x, geometry) <= _CACHED_WINDOWS
-    return is_small and 5 * x.shape[3] <= 2 * features
+    return is_small and (x.shape[3] == 1 or 5 * x.shape[3] <= 2 * features)
 
 
 def _num_in_windows(x: Array, geometry: Geometry) -> float:
     if not isinstance(x.shape[0], int):  # A symbol of `jax.export`.
         return math.inf
     return x.shape[0] * math.prod(geometry.output) * math.prod(geometry.kernel) * x.shape[3]
+
+
+def _overlaps(channels: int, geometry: Geometry) -> bool:
+    """Whether the windows of one example, which `overlap_add` makes, stay in the cache."""
+    num = math.prod(geometry.output) * math.prod(geometry.kernel) * channels
+    return num <= _CACHED_WINDOWS
 
 
 def _adjoint(geometry: Geometry) -> Geometry:
@@ -88,11 +90,12 @@ def conv(x: Array, w: Array, geometry: Geometry) -> Array:
     Returns:
         Features, `[B, h, w, O]`.
     """
-    if _is_product(x, geometry) or _widens(x, w.shape[3], geometry):
+    if geometry.kernel == (1, 1) or _widens(x, w.shape[3], geometry):
         y = jnp.dot(take_windows(x, geometry), w.reshape(-1, w.shape[3]))
         return y.reshape(x.shape[0], *geometry.output, w.shape[3])
-    if _narrows(x.shape[3], w.shape[3], geometry):
-        return overlap_add(x, jnp.swapaxes(w[::-1, ::-1], 2, 3), _adjoint(geometry))
+    adjoint = _adjoint(geometry)
+    if _narrows(x.shape[3], w.shape[3], geometry) and _overlaps(w.shape[3], adjoint):
+        return overlap_add(x, jnp.swapaxes(w[::-1, ::-1], 2, 3), adjoint)
     padding = list(zip(geometry.low, geometry.high, strict=True))
     return _canonical(x, w, padding, stride=geometry.stride)
 
@@ -116,7 +119,8 @@ def conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
     )
     has_many_features = is_sub_pixel and w.shape[3] >= _MANY_FEATURES
     has_few_channels = w.shape[2] <= _FEW_CHANNELS or _narrows(w.shape[3], w.shape[2], geometry)
-    if has_few_channels or has_many_features or geometry.kernel == (1, 1):
+    is_product = (has_few_channels or has_many_features) and _overlaps(w.shape[2], geometry)
+    if is_product or geometry.kernel == (1, 1):
         return overlap_add(y, w, geometry)
     if is_sub_pixel:
         return _sub_pixel(y, w, geometry)
@@ -134,7 +138,7 @@ def conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
 
 
 def conv_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
-    """Correlate: a product where `conv` is made of one, else convolutions of blocks of examples.
+    """Correlate: a product for 1 x 1 kernels and windows of few channels, else convolutions.
 
     Args:
         x: images, `[B, H, W, C]`.
@@ -144,7 +148,10 @@ def conv_kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     Returns:
         Kernel, `[kh, kw, C, O]`.
     """
-    if _is_product(x, geometry):
+    # Of one channel only with a stride, by which `_block_kernel_gradient` dilates.
+    is_strided = x.shape[3] == 1 and geometry.stride != (1, 1)
+    is_small = _num_in_windows(x, geometry) <= _MOST_WINDOWS
+    if geometry.kernel == (1, 1) or (is_strided and is_small):
         w = jnp.dot(take_windows(x, geometry).T, y.reshape(-1, y.shape[3]))
         return w.reshape(*geometry.kernel, x.shape[3], y.shape[3])
     adjoint = _adjoint(geometry)

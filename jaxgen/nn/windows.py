@@ -90,12 +90,14 @@ def _overlap_add(y: Array, w: Array, geometry: Geometry) -> Array:
     w = jnp.pad(w, ((0, fill[0]), (0, fill[1]), (0, 0), (0, 0))).reshape(-1, w.shape[3])
     num = w.shape[0]
     w = jnp.pad(w, ((0, -num % _COLUMNS), (0, 0)))
-    windows = jnp.dot(y.reshape(-1, y.shape[3]), w.T)[:, :num]
+    # Half a type's digits would be lost in the sum, and large terms overflow.
+    wide = jnp.promote_types(y.dtype, jnp.float32)
+    windows = jnp.dot(y.reshape(-1, y.shape[3]), w.T, preferred_element_type=wide)[:, :num]
     windows = windows.reshape(batch, rows, columns, down, height, across, width, channels)
-    image = jnp.zeros((batch, *geometry.size, channels), y.dtype)
+    image = jnp.zeros((batch, *geometry.size, channels), wide)
     for u in range(down):
         size = (rows * height, geometry.size[1])
-        line = jnp.zeros((batch, *size, channels), y.dtype)
+        line = jnp.zeros((batch, *size, channels), wide)
         for v in range(across):
             block = jnp.swapaxes(windows[:, :, :, u, :, v], 2, 3)
             block = block.reshape(batch, rows * height, columns * width, channels)
@@ -103,4 +105,4 @@ def _overlap_add(y: Array, w: Array, geometry: Geometry) -> Array:
         # Without it each block is placed in the whole image: twice as many additions.
         line = lax.optimization_barrier(line)
         image += place(line, (u * height - geometry.low[0], 0), geometry.size)
-    return image
+    return image.astype(y.dtype)
