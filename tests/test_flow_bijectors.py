@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
-from jaxgen.flows import vector_bijector
+from jaxgen.flows import image_bijector, make_base, make_image_flow, vector_bijector
 from jaxgen.flows.bijectors import (
     ActNorm,
     Additive,
@@ -267,6 +268,16 @@ def test_actnorm_starts_with_the_batch_and_a_lone_example_is_finite():
     assert np.all(np.isfinite(z)) and np.all(np.isfinite(log_det))
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_actnorm_of_half_precision_starts_and_counts_in_float32(dtype):
+    x = jnp.asarray(np.random.default_rng(9).normal(128.0, 40.0, size=(16, 16, 16, 2)), dtype)
+    (z, log_det), variables = ActNorm().init_with_output(jax.random.key(0), x, method="encode")
+    expected = ActNorm().apply(variables, x.astype(jnp.float32), method="encode")
+    chex.assert_trees_all_equal((z, log_det), expected)
+    assert z.dtype == log_det.dtype == jnp.float32
+    np.testing.assert_allclose(z.std(axis=(0, 1, 2)), 1.0, atol=1e-3)
+
+
 @pytest.mark.parametrize("is_reversed", [False, True])
 @pytest.mark.parametrize(("num", "size"), [(2, 8), (5, 2), (5, 9), (1, 3)])
 def test_made_sees_every_predecessor_and_nothing_else(num, size, is_reversed):
@@ -322,5 +333,20 @@ def test_shapes_that_do_not_fit_are_refused():
         vector_bijector("maf", 2, num_layers=3)
     with pytest.raises(ValueError, match="bijectors: none"):
         chain()
+    with pytest.raises(ValueError, match="model: 'planar', expected one of nice, real_nvp"):
+        image_bijector("planar", (4, 4, 1), num_layers=2)
+    with pytest.raises(ValueError, match="model: 'glow', expected one of planar"):
+        vector_bijector("glow", 3, num_layers=2)
+    with pytest.raises(ValueError, match="inverse: 'none', expected one of sequential, jacobi"):
+        vector_bijector("maf", 3, num_layers=2, inverse="none")
+    with pytest.raises(ValueError, match="num_features: 0, expected at least 1"):
+        image_bijector("glow", (4, 4, 1), num_layers=2, num_features=0)
+    with pytest.raises(ValueError, match="num_components: -1, expected at least 0"):
+        make_base(3, -1)
+    with pytest.raises(ValueError, match="levels: 2.5, expected a whole number from 2 to 256"):
+        make_image_flow(chain(Flatten((2, 2, 1))), (2, 2, 1), levels=2.5)
+    for base in (make_base(7), make_base(7, 2)):
+        with pytest.raises(ValueError, match=r"z: shape \(2, 3\), expected \[B, 7\]"):
+            base.init(jax.random.key(0), jnp.zeros((2, 3)), method="log_prob")
     x = jnp.zeros((2, 2, 3))
     assert Flatten((2, 3)).apply({}, x, method="encode")[0].shape == (2, 6)

@@ -21,7 +21,8 @@ class StandardNormal(nn.Module):
     num_dims: int
 
     def log_prob(self, z: Array) -> Array:
-        """Returns the log-density `[B]` of `z [B, D]` in nats."""
+        """Returns the log-density `[B]` of `z [B, D]` in nats; ValueError for another D."""
+        _check_dims(z, self.num_dims)
         return sum_event(-0.5 * (z * z + math.log(2.0 * math.pi)))
 
     def sample(self, key: Key, num: int, temperature: Array | float = 1.0) -> Array:
@@ -42,7 +43,8 @@ class LearnedMixture(nn.Module):
     num_components: int = 10
 
     def log_prob(self, z: Array) -> Array:
-        """Returns the log-density `[B]` of `z [B, D]` in nats."""
+        """Returns the log-density `[B]` of `z [B, D]` in nats; ValueError for another D."""
+        _check_dims(z, self.num_dims)
         return self._mixture(1.0).log_prob(z)
 
     def sample(self, key: Key, num: int, temperature: Array | float = 1.0) -> Array:
@@ -56,3 +58,8 @@ class LearnedMixture(nn.Module):
         mean = self.param("mean", nn.initializers.normal(0.5), shape)
         log_var = self.param("log_var", zeros, shape)
         return NormalMixture(logits, mean, log_var + 2.0 * jnp.log(temperature))
+
+
+def _check_dims(z: Array, num_dims: int) -> None:
+    if z.shape[1:] != (num_dims,):
+        raise ValueError(f"z: shape {z.shape}, expected [B, {num_dims}] by the base's num_dims")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 
@@ -38,6 +38,7 @@ compile."""
 
 VectorModel = Literal["planar", "radial", "nice", "real_nvp", "spline", "maf", "iaf"]
 ImageModel = Literal["nice", "real_nvp", "glow", "spline", "maf", "iaf"]
+Inversion = Literal["sequential", "jacobi"]
 
 
 def vector_bijector(
@@ -46,7 +47,7 @@ def vector_bijector(
     *,
     num_layers: int,
     hidden_sizes: Sequence[int] = (128, 128),
-    inverse: Literal["sequential", "jacobi"] = "sequential",
+    inverse: Inversion = "sequential",
     dtype: Any = None,
 ) -> Chain:
     """Builds a bijector of vectors `[B, D]`; in front of it stands a standardisation.
@@ -66,7 +67,7 @@ def vector_bijector(
         The bijector.
 
     Raises:
-        ValueError: if a number does not suit the model.
+        ValueError: if there is no such model, or a number does not suit it.
 
     Source:
         Rezende & Mohamed 2015, "Variational inference with normalizing flows", section 4.1; Dinh et
@@ -76,6 +77,9 @@ def vector_bijector(
         estimation", section 3; Kingma et al. 2016, "Improving variational inference with inverse
         autoregressive flow", section 3.
     """
+    _check_choice("model", model, VectorModel)
+    _check_choice("inverse", inverse, Inversion)
+    _check_least("num_dims", num_dims, 1)
     if model in ("planar", "radial"):
         _check_layers(num_layers, least=1)
         return chain(ActNorm(), Repeat(Planar() if model == "planar" else Radial(), num_layers))
@@ -110,7 +114,7 @@ def image_bijector(
     num_levels: int = 2,
     num_features: int = 64,
     hidden_sizes: Sequence[int] = (256, 256),
-    inverse: Literal["sequential", "jacobi"] = "sequential",
+    inverse: Inversion = "sequential",
     dtype: Any = None,
 ) -> Chain:
     """Builds a bijector of images `[B, H, W, C]` whose latents are vectors `[B, H W C]`.
@@ -130,13 +134,15 @@ def image_bijector(
         The bijector.
 
     Raises:
-        ValueError: if a number does not suit the model or the shape.
+        ValueError: if there is no such model, or a number does not suit it or the shape.
 
     Source:
         Dinh et al. 2017, "Density estimation using Real NVP", section 3.6; Kingma & Dhariwal 2018,
         "Glow: generative flow with invertible 1x1 convolutions", section 3; Durkan et al. 2019,
         "Neural spline flows", section 5.2.
     """
+    _check_choice("model", model, ImageModel)
+    _check_least("num_features", num_features, 1)
     shape = tuple(shape)
     if model in ("nice", "maf", "iaf"):
         inner = vector_bijector(
@@ -180,7 +186,12 @@ def make_base(num_dims: int, num_components: int = 0) -> StandardNormal | Learne
 
     Returns:
         The module.
+
+    Raises:
+        ValueError: if a number is too small.
     """
+    _check_least("num_dims", num_dims, 1)
+    _check_least("num_components", num_components, 0)
     if num_components:
         return LearnedMixture(num_dims, num_components)
     return StandardNormal(num_dims)
@@ -200,14 +211,19 @@ def make_image_flow(
     Args:
         bijector: such as `image_bijector` builds.
         shape: of an image, `(H, W, C)`.
-        levels: number of pixel values.
+        levels: number of pixel values, 2 to 256.
         num_components: of the base, as in `make_base`.
         is_variational: whether the noise of the dequantization is learned.
         dtype: of the computation of its networks.
 
     Returns:
         The module.
+
+    Raises:
+        ValueError: if there are other levels.
     """
+    if levels not in range(2, 257):
+        raise ValueError(f"levels: {levels}, expected a whole number from 2 to 256")
     flow = Flow(bijector, make_base(math.prod(shape), num_components))
     if is_variational:
         return ImageFlow(flow, VariationalDequantizer(levels, dtype=dtype), levels)
@@ -224,6 +240,16 @@ def _riffle(num: int) -> tuple[int, ...]:
     """The halves laid into each other like two stacks of cards, so that partners change."""
     half = (num + 1) // 2
     return tuple(i // 2 + half * (i % 2) for i in range(num))
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"{name}: {value!r}, expected one of {', '.join(get_args(choices))}")
+
+
+def _check_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name}: {value}, expected at least {least}")
 
 
 def _check_layers(num_layers: int, *, least: int) -> None:

@@ -90,9 +90,11 @@ def _overlap_add(y: Array, w: Array, geometry: Geometry) -> Array:
     w = jnp.pad(w, ((0, fill[0]), (0, fill[1]), (0, 0), (0, 0))).reshape(-1, w.shape[3])
     num = w.shape[0]
     w = jnp.pad(w, ((0, -num % _COLUMNS), (0, 0)))
-    # Half a type's digits would be lost in the sum, and large terms overflow.
+    # Sums of half precision lose digits and overflow.
     wide = jnp.promote_types(y.dtype, jnp.float32)
     windows = jnp.dot(y.reshape(-1, y.shape[3]), w.T, preferred_element_type=wide)[:, :num]
+    # In two steps, of which explicit sharding understands each.
+    windows = windows.reshape(batch, rows, columns, num)
     windows = windows.reshape(batch, rows, columns, down, height, across, width, channels)
     image = jnp.zeros((batch, *geometry.size, channels), wide)
     for u in range(down):

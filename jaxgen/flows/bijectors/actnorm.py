@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgen.arrays import at_least_float32
 from jaxgen.nn.sums import channel_sum, repeat_row
 from jaxgen.types import Array, Key
 
@@ -24,12 +25,14 @@ class ActNorm(nn.Module):
 
     def encode(self, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """Returns `(z, log_det [B])` of `x [B, ..., C]`."""
+        x = at_least_float32(x)  # Sums of half precision over a batch overflow.
         shift, log_scale = self._parameters(x)
         scale = _like(x, jnp.exp(log_scale))
         return (x + _like(x, shift)) * scale, _log_det(x, log_scale)
 
     def decode(self, z: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """Returns `(x, log_det [B])` of `z [B, ..., C]`."""
+        z = at_least_float32(z)
         shift, log_scale = self._parameters(z)
         scale = _like(z, jnp.exp(-log_scale))
         return z * scale - _like(z, shift), -_log_det(z, log_scale)
