@@ -10,7 +10,7 @@ EXPERIMENT = Experiment(
     Settings,
     build,
     optimizer=OptimizerSettings(learning_rate=2e-3, clip_norm=1.0, warm_up_steps=100),
-    plan=Plan(steps=2000, batch_size=64),
+    plan=Plan(steps=2500, batch_size=64),
     sampling=Sampling(),
     evaluation=Evaluation(),
     pictures="experiments.diffusion.pictures",
