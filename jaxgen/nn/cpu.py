@@ -47,6 +47,7 @@ _MOST_WINDOWS = 2**24
 
 
 def _narrows(wide: int, narrow: int, geometry: Geometry) -> bool:
+    """Whether few channels beside many have windows small enough for products of the few."""
     is_small = narrow * math.prod(geometry.kernel) <= _NARROW_WINDOW
     return geometry.stride == (1, 1) and is_small and 5 * narrow <= 2 * wide
 
@@ -64,7 +65,7 @@ def _num_in_windows(x: Array, geometry: Geometry) -> float:
     return x.shape[0] * math.prod(geometry.output) * math.prod(geometry.kernel) * x.shape[3]
 
 
-def _overlaps(channels: int, geometry: Geometry) -> bool:
+def _fits_cache(channels: int, geometry: Geometry) -> bool:
     """Whether the windows of one example, which `overlap_add` makes, stay in the cache."""
     num = math.prod(geometry.output) * math.prod(geometry.kernel) * channels
     return num <= _CACHED_WINDOWS
@@ -94,7 +95,7 @@ def conv(x: Array, w: Array, geometry: Geometry) -> Array:
         y = jnp.dot(take_windows(x, geometry), w.reshape(-1, w.shape[3]))
         return y.reshape(x.shape[0], *geometry.output, w.shape[3])
     adjoint = _adjoint(geometry)
-    if _narrows(x.shape[3], w.shape[3], geometry) and _overlaps(w.shape[3], adjoint):
+    if _narrows(x.shape[3], w.shape[3], geometry) and _fits_cache(w.shape[3], adjoint):
         return overlap_add(x, jnp.swapaxes(w[::-1, ::-1], 2, 3), adjoint)
     padding = list(zip(geometry.low, geometry.high, strict=True))
     return _canonical(x, w, padding, stride=geometry.stride)
@@ -119,7 +120,7 @@ def conv_transpose(y: Array, w: Array, geometry: Geometry) -> Array:
     )
     has_many_features = is_sub_pixel and w.shape[3] >= _MANY_FEATURES
     has_few_channels = w.shape[2] <= _FEW_CHANNELS or _narrows(w.shape[3], w.shape[2], geometry)
-    is_product = (has_few_channels or has_many_features) and _overlaps(w.shape[2], geometry)
+    is_product = (has_few_channels or has_many_features) and _fits_cache(w.shape[2], geometry)
     if is_product or geometry.kernel == (1, 1):
         return overlap_add(y, w, geometry)
     if is_sub_pixel:

@@ -97,8 +97,8 @@ def _overlap_add(y: Array, w: Array, geometry: Geometry) -> Array:
     windows = windows.reshape(batch, rows, columns, num)
     windows = windows.reshape(batch, rows, columns, down, height, across, width, channels)
     image = jnp.zeros((batch, *geometry.size, channels), wide)
+    size = (rows * height, geometry.size[1])
     for u in range(down):
-        size = (rows * height, geometry.size[1])
         line = jnp.zeros((batch, *size, channels), wide)
         for v in range(across):
             block = jnp.swapaxes(windows[:, :, :, u, :, v], 2, 3)
